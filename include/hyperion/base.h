@@ -1,0 +1,95 @@
+/*
+ * base.h - what every header of libhyperion shares: versions, time, errors,
+ * and the conventions, stated once.
+ *
+ * Return values. Constructors and commands return int: 0, or a negative errno
+ * value. Allocators return NULL on failure. Counts are size_t. Iterators
+ * return 1, then 0 at the end, or a negative errno value. errno itself is left
+ * alone. An output comes through a leading pointer and is untouched on failure.
+ *
+ * Options. A struct hy_x_options starts with its own size and is initialised
+ * with HY_X_OPTIONS_INIT; a member that is zero means its default, a NULL
+ * pointer to the struct means all defaults. A struct from a newer header works
+ * with an older library as long as the members that the library does not know
+ * are zero; otherwise the call fails with -E2BIG. A size too small to hold
+ * itself is -EINVAL. Names are copied.
+ *
+ * Filled structs. The caller sets size first; the library fills at most that
+ * many bytes.
+ *
+ * Threads. Each type states its own rule. What is not said to be callable from
+ * a signal handler is not.
+ */
+#ifndef HYPERION_BASE_H
+#define HYPERION_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HY_VERSION_MAJOR  0
+#define HY_VERSION_MINOR  1
+#define HY_VERSION_PATCH  0
+#define HY_VERSION_STRING "0.1.0"
+
+#ifdef __cplusplus
+#define HY_BEGIN_DECLS extern "C" {
+#define HY_END_DECLS   }
+#else
+#define HY_BEGIN_DECLS
+#define HY_END_DECLS
+#endif
+
+#if defined(__GNUC__)
+#define HY_API __attribute__((visibility("default")))
+#else
+#define HY_API
+#endif
+
+HY_BEGIN_DECLS
+
+/** The library's version, "major.minor.patch". Any thread, any signal handler.
+ */
+HY_API const char *hy_version(void);
+
+/**
+ * An absolute point in time, in nanoseconds of hy_now(). A relative time in
+ * its place is a bug that shows at once: it lies in the past, and the call
+ * returns without waiting.
+ */
+typedef uint64_t hy_deadline;
+
+#define HY_FOREVER UINT64_MAX /**< wait without limit */
+#define HY_NOW     0          /**< try once, never wait */
+
+/**
+ * The time in nanoseconds: CLOCK_MONOTONIC, or virtual time inside a simulated
+ * runtime. Any thread, any signal handler.
+ */
+HY_API uint64_t hy_now(void);
+
+/** hy_now() + ns, saturating at HY_FOREVER - 1. */
+HY_API hy_deadline hy_after(uint64_t ns);
+
+/** How grave a report is. */
+enum hy_report_level {
+    HY_REPORT_NOTE = 0,    /**< something worth knowing */
+    HY_REPORT_WARNING = 1, /**< it works, but less well than was asked */
+    HY_REPORT_ERROR = 2,   /**< something was refused or lost */
+    HY_REPORT_FATAL = 3    /**< from a fault handler: only async-signal-safe
+                                functions may be called */
+};
+
+/**
+ * Where diagnostics go. The library never prints; without a callback it is
+ * silent. The message is one line without a newline, valid during the call.
+ * The callback may be called from any thread that uses the object, and must
+ * not call back into it; at HY_REPORT_FATAL it runs in a signal handler.
+ */
+typedef struct hy_report {
+    void (*write)(void *ctx, int level, const char *message);
+    void *ctx;
+} hy_report;
+
+HY_END_DECLS
+
+#endif

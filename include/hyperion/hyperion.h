@@ -1,0 +1,10 @@
+/*
+ * hyperion.h - all of libhyperion in one include. Each header below can be
+ * included alone as well; base.h states the conventions they share.
+ */
+#ifndef HYPERION_HYPERION_H
+#define HYPERION_HYPERION_H
+
+#include <hyperion/base.h>
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * os.h - what the library asks of the operating system: one contract, with
+ * os_linux.c and os_darwin.c behind it.
+ *
+ * Every function returns 0 or a negative errno value unless it says otherwise,
+ * and leaves errno alone. Those marked (S) are async-signal-safe. What a system
+ * lacks is -ENOTSUP (or the function that reports it returns false); callers
+ * probe at run time and never by #ifdef.
+ */
+#ifndef HYI_OS_H
+#define HYI_OS_H
+
+#include <hyperion/base.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* --- time, processors, threads ------------------------------------------ */
+
+uint64_t hyi_os_now(void);        /* (S) CLOCK_MONOTONIC in ns */
+size_t hyi_os_page_bytes(void);   /* (S) */
+unsigned hyi_os_cpu_count(void);  /* processors this process may use, >= 1 */
+int hyi_os_cpu_pin(unsigned nth); /* the calling thread, to the nth usable */
+uint64_t hyi_os_thread_id(void);  /* (S) as debuggers show it */
+
+/*
+ * Starts a thread that blocks every asynchronous signal and leaves SIGSEGV and
+ * SIGBUS open. *thread is a pthread_t.
+ */
+int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg);
+
+/* --- waiting on a word ---------------------------------------------------- */
+
+/*
+ * (S) Sleeps while *word == expected. 0 when woken, -EAGAIN when *word differs,
+ * -EINTR, -ETIMEDOUT. until is in ns of hyi_os_now. shared: between processes.
+ */
+int hyi_os_futex_wait(const _Atomic uint32_t *word, uint32_t expected,
+                      hy_deadline until, bool shared);
+
+/* (S) Wakes up to count sleepers; the address alone is used. */
+void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
+                       bool shared);
+
+/*
+ * A full memory barrier on every running thread of this process, so that the
+ * other side of a rarely-taken race needs none. -ENOTSUP where it is missing:
+ * then both sides fence. Registers the process at its first call.
+ */
+int hyi_os_barrier(void);
+
+/* --- memory --------------------------------------------------------------- */
+
+enum { HYI_OS_NONE = 0, HYI_OS_READ = 1, HYI_OS_WRITE = 2, HYI_OS_EXECUTE = 4 };
+
+/*
+ * Reserves addresses: private, anonymous, without swap accounting. near is a
+ * hint, or with fixed the very address (-EADDRNOTAVAIL when it is taken).
+ */
+int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
+                   bool fixed);
+int hyi_os_release(void *address, size_t bytes);
+int hyi_os_protect(void *address, size_t bytes, int protection); /* (S) */
+
+/* Gives the memory back; private anonymous pages read as zero afterwards. */
+int hyi_os_decommit(void *address, size_t bytes);
+
+/* Maps part of a file, shared or private. */
+int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
+                    int protection, bool shared);
+
+/* A file that exists only as memory, close-on-exec. */
+int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * park.c - waiting for plain threads, and the entry points that a runtime's
+ * worker redirects to its own parker (park.h has the protocol and the states).
+ *
+ *      waiter.state is the futex word: a thread sleeps while it is PARKED.
+ *
+ * Invariant: after the exchange in wake_thread the waiter's bytes are not
+ * touched; its address alone goes to the futex, where a stale one is harmless.
+ * Upstream: ring, pager, sync. Downstream: os.h.
+ */
+#include "park.h"
+
+#include <errno.h>
+
+#include "check.h"
+#include "os.h"
+
+_Thread_local const struct hyi_parker *hyi_parker_self
+    __attribute__((tls_model("initial-exec")));
+
+static void wake_thread(struct hyi_waiter *waiter)
+{
+    _Atomic uint32_t *word = &waiter->state;
+
+    /* Release: what the waker did is seen by the acquire in park_thread. */
+    if (atomic_exchange_explicit(word, HYI_WAITER_WOKEN,
+                                 memory_order_acq_rel) == HYI_WAITER_PARKED)
+        hyi_os_futex_wake(word, 1, false);
+}
+
+static int park_thread(struct hyi_waiter *waiter, hy_deadline until)
+{
+    uint32_t state = HYI_WAITER_ARMED;
+
+    /* Acquire, here and below: pairs with the exchange in wake_thread. */
+    if (!atomic_compare_exchange_strong_explicit(
+            &waiter->state, &state, HYI_WAITER_PARKED, memory_order_acq_rel,
+            memory_order_acquire))
+        return 0;
+    for (;;) {
+        int r =
+            hyi_os_futex_wait(&waiter->state, HYI_WAITER_PARKED, until, false);
+
+        state = atomic_load_explicit(&waiter->state, memory_order_acquire);
+        if (state == HYI_WAITER_WOKEN)
+            return 0;
+        if (r != -ETIMEDOUT)
+            continue;
+        state = HYI_WAITER_PARKED;
+        if (atomic_compare_exchange_strong_explicit(
+                &waiter->state, &state, HYI_WAITER_ARMED, memory_order_acq_rel,
+                memory_order_acquire))
+            return -ETIMEDOUT;
+        return 0;
+    }
+}
+
+uint64_t hyi_now(void)
+{
+    const struct hyi_parker *parker = hyi_parker_self;
+
+    return parker != NULL ? parker->now() : hyi_os_now();
+}
+
+void hyi_waiter_init(struct hyi_waiter *waiter, const char *reason)
+{
+    const struct hyi_parker *parker = hyi_parker_self;
+
+    atomic_init(&waiter->state, HYI_WAITER_ARMED);
+    waiter->wake = wake_thread;
+    waiter->sleeper = NULL;
+    waiter->reason = reason;
+    waiter->next = waiter->prev = NULL;
+    waiter->user = 0;
+    if (parker != NULL)
+        parker->init(waiter);
+}
+
+static int park(struct hyi_waiter *waiter, hy_deadline until, bool cancellable)
+{
+    const struct hyi_parker *parker = hyi_parker_self;
+
+    if (parker != NULL)
+        return parker->park(waiter, until, cancellable);
+    return park_thread(waiter, until);
+}
+
+int hyi_park(struct hyi_waiter *waiter, hy_deadline until)
+{
+    return park(waiter, until, true);
+}
+
+void hyi_park_claimed(struct hyi_waiter *waiter)
+{
+    int r = park(waiter, HY_FOREVER, false);
+
+    HYI_ASSERT(r == 0);
+}
+
+void hyi_wake(struct hyi_waiter *waiter)
+{
+    waiter->wake(waiter);
+}

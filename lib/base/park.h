@@ -1,0 +1,82 @@
+/*
+ * park.h - the one place where a thread or a fiber waits.
+ *
+ * A waiter lies on the sleeper's stack. It is put into some queue (a mutex's,
+ * a ring's single slot), and whoever takes it out of that queue, and nobody
+ * else, wakes it:
+ *
+ *      sleeper                              waker
+ *      -------                              -----
+ *      hyi_waiter_init(&w)
+ *      publish &w in the queue
+ *      check the condition once more
+ *      hyi_park(&w, until)                  claim &w from the queue
+ *        0: woken                           hyi_wake(&w)
+ *        -ETIMEDOUT, -ECANCELED:
+ *          take &w out of the queue;
+ *          not there any more? then a
+ *          waker has claimed it and is
+ *          late: hyi_park_claimed(&w)
+ *
+ * The rule for a late waker: a waiter that was claimed is woken exactly once,
+ * and its stack frame must not go before that. hyi_wake reads what it needs
+ * from the waiter before its exchange of state, and touches only the address
+ * of the waiter (never its bytes) after it.
+ *
+ * States of waiter.state, all transitions by atomic read-modify-write:
+ *
+ *      ARMED --park--> PARKED --wake--> WOKEN
+ *        |               |  \--deadline--> ARMED    (sleeper gives up)
+ *        +------wake-----+---------------> WOKEN
+ *
+ * A thread waits on a futex; a runtime's worker installs its own hyi_parker,
+ * whose park switches to another fiber. hyi_wake works from any thread, for
+ * either kind: the waiter carries its own wake function.
+ */
+#ifndef HYI_PARK_H
+#define HYI_PARK_H
+
+#include <hyperion/base.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { HYI_WAITER_ARMED, HYI_WAITER_WOKEN, HYI_WAITER_PARKED };
+
+struct hyi_waiter {
+    _Atomic uint32_t state;
+    void (*wake)(struct hyi_waiter *waiter); /* called by hyi_wake alone */
+    void *sleeper;                           /* whom it wakes; the parker's */
+    const char *reason; /* shown by monitors: "mutex", "ring", ... */
+    struct hyi_waiter *next, *prev; /* belong to the queue it stands in */
+    uintptr_t user;                 /* belongs to who published it */
+};
+
+/*
+ * What a worker installs for its thread. init fills wake and sleeper; park
+ * returns 0, -ETIMEDOUT, or -ECANCELED when the fiber is cancelled and
+ * cancellable is true.
+ */
+struct hyi_parker {
+    uint64_t (*now)(void);
+    void (*init)(struct hyi_waiter *waiter);
+    int (*park)(struct hyi_waiter *waiter, hy_deadline until, bool cancellable);
+};
+
+/* NULL means: this thread is a plain one and waits on a futex. */
+extern _Thread_local const struct hyi_parker *hyi_parker_self
+    __attribute__((tls_model("initial-exec")));
+
+uint64_t hyi_now(void);
+void hyi_waiter_init(struct hyi_waiter *waiter, const char *reason);
+
+/* 0, -ETIMEDOUT, -ECANCELED (fibers only). Leaves errno alone. */
+int hyi_park(struct hyi_waiter *waiter, hy_deadline until);
+
+/* Waits for the wake of a waiter that was claimed; neither late nor cancelled.
+ */
+void hyi_park_claimed(struct hyi_waiter *waiter);
+
+/* Once for each claimed waiter. Release: pairs with the acquire of park. */
+void hyi_wake(struct hyi_waiter *waiter);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * process.h - the closed list of process-wide state. All else hangs on a
+ * handle. Each shared library that carries a copy of base has its own list,
+ * hidden; two of them in one process are independent.
+ */
+#ifndef HYI_PROCESS_H
+#define HYI_PROCESS_H
+
+#include <stdatomic.h>
+
+/* What the kernel was found to offer; probed once, any thread may race. */
+enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
+
+struct hyi_process {
+    _Atomic int barrier; /* membarrier, private expedited (os.h) */
+};
+
+extern struct hyi_process hyi_process;
+
+#endif

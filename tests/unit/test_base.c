@@ -1,0 +1,158 @@
+/*
+ * test_base.c - options, time, bits, and waiting between plain threads.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include <hyperion/base.h>
+
+#include "bits.h"
+#include "fail.h"
+#include "hy_test.h"
+#include "options.h"
+#include "os.h"
+#include "park.h"
+
+struct small {
+    size_t size;
+    int a;
+    int b;
+};
+
+struct large {
+    size_t size;
+    int a;
+    int b;
+    int c;
+    int d;
+};
+
+HY_TEST(base, options_null_means_defaults)
+{
+    struct small o = {0, 7, 7};
+
+    HY_CHECK_EQ(hyi_options_read(&o, sizeof(o), NULL), 0);
+    HY_CHECK_EQ(o.size, sizeof(o));
+    HY_CHECK_EQ(o.a, 0);
+    HY_CHECK_EQ(o.b, 0);
+}
+
+HY_TEST(base, options_from_an_older_header_are_padded)
+{
+    struct small in = {sizeof(in), 1, 2};
+    struct large o;
+
+    HY_CHECK_EQ(hyi_options_read(&o, sizeof(o), &in), 0);
+    HY_CHECK_EQ(o.a, 1);
+    HY_CHECK_EQ(o.b, 2);
+    HY_CHECK_EQ(o.c, 0);
+}
+
+HY_TEST(base, options_from_a_newer_header_need_a_zero_tail)
+{
+    struct large in = {sizeof(in), 1, 2, 0, 0};
+    struct small o;
+
+    HY_CHECK_EQ(hyi_options_read(&o, sizeof(o), &in), 0);
+    in.d = 1;
+    HY_CHECK_EQ(hyi_options_read(&o, sizeof(o), &in), -E2BIG);
+    in.size = 0;
+    HY_CHECK_EQ(hyi_options_read(&o, sizeof(o), &in), -EINVAL);
+}
+
+HY_TEST(base, struct_fill_writes_no_further_than_asked)
+{
+    struct large in = {sizeof(in), 1, 2, 3, 4};
+    struct large out = {sizeof(struct small), 9, 9, 9, 9};
+
+    HY_CHECK_EQ(hyi_struct_fill(&out, &in, sizeof(in)), 0);
+    HY_CHECK_EQ(out.size, sizeof(struct small));
+    HY_CHECK_EQ(out.b, 2);
+    HY_CHECK_EQ(out.c, 9);
+}
+
+HY_TEST(base, powers_of_two)
+{
+    HY_CHECK_EQ(hyi_power_of_two_ceil(0), 1);
+    HY_CHECK_EQ(hyi_power_of_two_ceil(3), 4);
+    HY_CHECK_EQ(hyi_power_of_two_ceil(4), 4);
+    HY_CHECK(hyi_power_of_two_ceil((uint64_t)1 << 63) == (uint64_t)1 << 63);
+    HY_CHECK_EQ(hyi_power_of_two_ceil(UINT64_MAX), 0);
+    HY_CHECK(hyi_range_fits(1, UINT64_MAX - 1, UINT64_MAX));
+    HY_CHECK(!hyi_range_fits(2, UINT64_MAX - 1, UINT64_MAX));
+}
+
+HY_TEST(base, time_rises_and_after_saturates)
+{
+    uint64_t a = hy_now(), b = hy_now();
+
+    HY_CHECK(b >= a && a > 0);
+    HY_CHECK(hy_after(UINT64_MAX) == HY_FOREVER - 1);
+    HY_CHECK(hy_after(1000000) > a);
+}
+
+HY_TEST(base, park_times_out_and_keeps_errno)
+{
+    struct hyi_waiter w;
+
+    hyi_waiter_init(&w, "test");
+    errno = 77;
+    HY_CHECK_EQ(hyi_park(&w, hy_after(1000000)), -ETIMEDOUT);
+    HY_CHECK_EQ(hyi_park(&w, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(errno, 77);
+}
+
+static void *wake_soon(void *arg)
+{
+    hyi_os_futex_wait(&(_Atomic uint32_t){0}, 0, hy_after(2000000), false);
+    hyi_wake(arg);
+    return NULL;
+}
+
+HY_TEST(base, a_parked_thread_is_woken)
+{
+    struct hyi_waiter w;
+    pthread_t t;
+
+    hyi_waiter_init(&w, "test");
+    HY_CHECK_EQ(hyi_os_thread_start(&t, wake_soon, &w), 0);
+    HY_CHECK_EQ(hyi_park(&w, HY_FOREVER), 0);
+    pthread_join(t, NULL);
+}
+
+HY_TEST(base, a_late_wake_is_waited_for)
+{
+    struct hyi_waiter w;
+    pthread_t t;
+
+    hyi_waiter_init(&w, "test");
+    HY_CHECK_EQ(hyi_park(&w, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hyi_os_thread_start(&t, wake_soon, &w), 0);
+    hyi_park_claimed(&w);
+    HY_CHECK_EQ(w.state, HYI_WAITER_WOKEN);
+    pthread_join(t, NULL);
+}
+
+HY_TEST(base, a_wake_before_the_park_is_kept)
+{
+    struct hyi_waiter w;
+
+    hyi_waiter_init(&w, "test");
+    hyi_wake(&w);
+    HY_CHECK_EQ(hyi_park(&w, HY_FOREVER), 0);
+}
+
+HY_TEST(base, refused_memory_is_an_error)
+{
+    void *p = NULL;
+    int fd;
+
+    hy_fail_at(HY_FAIL_MMAP, 1, ENOMEM);
+    HY_CHECK_EQ(hyi_os_reserve(&p, 4096, HYI_OS_NONE, NULL, false), -ENOMEM);
+    hy_fail_at(HY_FAIL_FTRUNCATE, 1, ENOSPC);
+    HY_CHECK_EQ(hyi_os_memory_file(&fd, "test", 4096), -ENOSPC);
+    HY_CHECK_EQ(hy_fail_hits(), 2);
+    hy_fail_none();
+    HY_CHECK_EQ(hyi_os_reserve(&p, 4096, HYI_OS_NONE, NULL, false), 0);
+    HY_CHECK_EQ(hyi_os_release(p, 4096), 0);
+}
