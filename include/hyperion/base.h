@@ -90,6 +90,20 @@ typedef struct hy_report {
     void *ctx;
 } hy_report;
 
+/**
+ * A listener to tracepoints. hop names the step ("push", "vectorize"); what is
+ * the step's own number: a document's id, a count, an address.
+ */
+typedef void (*hy_trace_function)(void *ctx, const char *hop, uint64_t what);
+
+/**
+ * Lets function hear every tracepoint of this library in this process; NULL
+ * silences them. It is called by whichever thread or fiber passes the point
+ * and must neither block nor call back into the library. The listener of
+ * before may still be running in another thread when this returns. Any thread.
+ */
+HY_API void hy_trace_set(hy_trace_function function, void *ctx);
+
 HY_END_DECLS
 
 #endif

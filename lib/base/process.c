@@ -10,6 +10,7 @@
 #include <hyperion/base.h>
 
 #include "park.h"
+#include "trace.h"
 
 struct hyi_process hyi_process;
 
@@ -28,4 +29,22 @@ hy_deadline hy_after(uint64_t ns)
     uint64_t now = hyi_now();
 
     return ns < HY_FOREVER - 1 - now ? now + ns : HY_FOREVER - 1;
+}
+
+void hy_trace_set(hy_trace_function function, void *ctx)
+{
+    atomic_store_explicit(&hyi_process.trace_ctx, ctx, memory_order_relaxed);
+    /* Release: pairs with the acquire in hyi_trace_emit. */
+    atomic_store_explicit(&hyi_process.trace, function, memory_order_release);
+}
+
+void hyi_trace_emit(const char *hop, uint64_t what)
+{
+    hy_trace_function function =
+        atomic_load_explicit(&hyi_process.trace, memory_order_acquire);
+
+    if (function != NULL)
+        function(
+            atomic_load_explicit(&hyi_process.trace_ctx, memory_order_relaxed),
+            hop, what);
 }

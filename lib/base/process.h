@@ -6,6 +6,7 @@
 #ifndef HYI_PROCESS_H
 #define HYI_PROCESS_H
 
+#include <hyperion/base.h>
 #include <stdatomic.h>
 
 /* What the kernel was found to offer; probed once, any thread may race. */
@@ -13,6 +14,9 @@ enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
 
 struct hyi_process {
     _Atomic int barrier; /* membarrier, private expedited (os.h) */
+
+    _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
+    _Atomic(void *) trace_ctx;
 };
 
 extern struct hyi_process hyi_process;

@@ -9,9 +9,11 @@
 #include "bits.h"
 #include "fail.h"
 #include "hy_test.h"
+#include "id_map.h"
 #include "options.h"
 #include "os.h"
 #include "park.h"
+#include "trace.h"
 
 struct small {
     size_t size;
@@ -155,4 +157,55 @@ HY_TEST(base, refused_memory_is_an_error)
     hy_fail_none();
     HY_CHECK_EQ(hyi_os_reserve(&p, 4096, HYI_OS_NONE, NULL, false), 0);
     HY_CHECK_EQ(hyi_os_release(p, 4096), 0);
+}
+
+HY_TEST(base, id_map_keeps_what_a_plain_array_keeps)
+{
+    enum { IDS = 700, PLACES = 1024, STEPS = 200000 };
+    static struct hyi_id_entry entries[PLACES], wider[PLACES * 2];
+    static uint64_t shadow[IDS];
+    struct hyi_id_map map = {entries, PLACES, 0};
+    struct hyi_id_map copy = {wider, PLACES * 2, 0};
+    uint64_t seed = 1, count = 0;
+
+    HY_CHECK_EQ(hyi_id_map_find(&(struct hyi_id_map){NULL, 0, 0}, 3), 0);
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t id = (seed >> 33) % IDS;
+
+        if (seed >> 63) {
+            HY_CHECK_EQ(hyi_id_map_put(&map, id, step), shadow[id]);
+            count += shadow[id] == 0;
+            shadow[id] = step;
+        } else {
+            HY_CHECK_EQ(hyi_id_map_remove(&map, id), shadow[id]);
+            count -= shadow[id] != 0;
+            shadow[id] = 0;
+        }
+        HY_CHECK_EQ(map.count, count);
+    }
+    hyi_id_map_copy(&copy, &map);
+    for (uint64_t id = 0; id < IDS; id++) {
+        HY_CHECK_EQ(hyi_id_map_find(&map, id), shadow[id]);
+        HY_CHECK_EQ(hyi_id_map_find(&copy, id), shadow[id]);
+    }
+}
+
+static void remember(void *ctx, const char *hop, uint64_t what)
+{
+    if (strcmp(hop, "test") == 0)
+        *(uint64_t *)ctx += what;
+}
+
+HY_TEST(base, a_tracepoint_is_heard_until_it_is_silenced)
+{
+    uint64_t sum = 0;
+
+    HYI_TRACE("test", 1);
+    hy_trace_set(remember, &sum);
+    HYI_TRACE("test", 20);
+    HYI_TRACE("other", 300);
+    hy_trace_set(NULL, NULL);
+    HYI_TRACE("test", 4000);
+    HY_CHECK_EQ(sum, 20);
 }
