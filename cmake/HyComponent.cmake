@@ -8,13 +8,15 @@
 include_guard()
 include(HyLayers)
 
-if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE
+   AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_UNITY_BUILD OFF) # files reuse the names of statics
 find_package(Threads REQUIRED)
 
 # The architecture whose half of arch/ is built.
@@ -88,8 +90,20 @@ function(hy_component name layer)
   endforeach()
 endfunction()
 
-# One installed library, shared and static, out of whole components.
+# Mixing the umbrella and a component in one target would give that target two
+# copies of base; CMake refuses it at generate time, because both carry this
+# property with different values and name it as one that must agree.
+function(hy_refuse_mixing target kind)
+  set_target_properties(${target} PROPERTIES
+    INTERFACE_HYPERION_MIXES_UMBRELLA_AND_COMPONENT ${kind}
+    COMPATIBLE_INTERFACE_STRING HYPERION_MIXES_UMBRELLA_AND_COMPONENT)
+endfunction()
+
+# One installed library, shared and static, out of whole components. Users see
+# Hyperion::<short>, which is the shared one unless Hyperion_USE_STATIC is set,
+# and Hyperion::<short>_shared and _static for those who must choose.
 function(hy_library name)
+  string(REGEX REPLACE "^hyperion-" "" short "${name}")
   set(objects "")
   foreach(component IN LISTS ARGN)
     if(TARGET hy_${component})
@@ -99,25 +113,43 @@ function(hy_library name)
   set(map "${PROJECT_SOURCE_DIR}/cmake/hyperion.map")
   foreach(kind IN ITEMS SHARED STATIC)
     string(TOLOWER "${name}_${kind}" target)
+    string(TOLOWER "${short}_${kind}" alias)
     add_library(${target} ${kind} ${objects})
     set_target_properties(${target} PROPERTIES
       OUTPUT_NAME ${name} LINKER_LANGUAGE C
+      EXPORT_NAME ${alias}
       VERSION ${PROJECT_VERSION}
       SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
     target_include_directories(${target} PUBLIC
       "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>")
-    target_link_libraries(${target} PUBLIC Threads::Threads m)
     if(HY_NO_ASM)
       target_compile_definitions(${target} PUBLIC HY_NO_ASM=1)
     endif()
-    set_property(GLOBAL APPEND PROPERTY HY_LIBRARIES ${target})
+    if(short STREQUAL "hyperion")
+      hy_refuse_mixing(${target} umbrella)
+    else()
+      hy_refuse_mixing(${target} component)
+    endif()
+    add_library(Hyperion::${alias} ALIAS ${target})
   endforeach()
+  target_link_libraries(${name}_shared PRIVATE Threads::Threads m)
+  target_link_libraries(${name}_static PUBLIC Threads::Threads m)
+  if(Hyperion_USE_STATIC)
+    add_library(Hyperion::${short} ALIAS ${name}_static)
+  else()
+    add_library(Hyperion::${short} ALIAS ${name}_shared)
+  endif()
+  set_property(GLOBAL APPEND PROPERTY HY_LIBRARIES ${name})
+  set_property(GLOBAL PROPERTY HY_PARTS_${name} ${ARGN})
   if(HY_OS STREQUAL "linux")
-    string(TOLOWER "${name}_shared" target)
     # nodelete: a signal handler that somebody saved must never dangle.
-    target_link_options(${target} PRIVATE
-      "LINKER:--version-script=${map}" "LINKER:-z,nodelete" "LINKER:-z,defs")
-    set_target_properties(${target} PROPERTIES LINK_DEPENDS "${map}")
+    target_link_options(${name}_shared PRIVATE
+      "LINKER:--version-script=${map}" "LINKER:-z,nodelete")
+    set_target_properties(${name}_shared PROPERTIES LINK_DEPENDS "${map}")
+    # A sanitizer's functions come from the program, so they stay undefined.
+    if(NOT CMAKE_C_FLAGS MATCHES "-fsanitize")
+      target_link_options(${name}_shared PRIVATE "LINKER:-z,defs")
+    endif()
   endif()
 endfunction()
 
