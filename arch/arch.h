@@ -29,6 +29,17 @@ enum {
 /* Asks the processor each time; callers keep the answer. Any context. */
 unsigned hy_arch_cpu_features(void);
 
+/*
+ * The levels of this architecture by name, lowest first, each with all the
+ * features of those before it; a NULL name ends the list.
+ */
+struct hy_arch_level {
+    const char *name;
+    unsigned features;
+};
+
+extern const struct hy_arch_level hy_arch_levels[];
+
 /* A hint in a spinning loop. */
 static inline void hy_arch_pause(void)
 {
@@ -62,6 +73,54 @@ static inline uint64_t hy_arch_ticks(void)
 /* ==== switch.S: contexts ================================================= */
 
 /* ==== vec_<isa>.c: kernels =============================================== */
+
+/*
+ * Before: pointers to n elements (rows: to n at each of count * stride) with
+ * the alignment of their type. After: no other byte was read, none but the
+ * output written. A batch gives for each row the bits of the single form. f32
+ * sums keep to the bound in vec.h and let NaN through; all else is bit for bit
+ * what hy_arch_vec_scalar gives.
+ */
+struct hy_arch_vec {
+    float (*dot_f32)(const float *a, const float *b, size_t n);
+    float (*l2sq_f32)(const float *a, const float *b, size_t n);
+
+    /* out: a.b, a.a, b.b, each the bits of dot_f32 */
+    void (*moments_f32)(const float *a, const float *b, size_t n, float out[3]);
+
+    /* modulo 2^32 */
+    int32_t (*dot_i8)(const int8_t *a, const int8_t *b, size_t n);
+
+    void (*dot_f32_batch)(const float *q, const float *rows, size_t stride,
+                          size_t count, size_t n, float *out);
+    void (*l2sq_f32_batch)(const float *q, const float *rows, size_t stride,
+                           size_t count, size_t n, float *out);
+
+    /* dots: q.row; norms: row.row */
+    void (*moments_f32_batch)(const float *q, const float *rows, size_t stride,
+                              size_t count, size_t n, float *dots,
+                              float *norms);
+    void (*dot_i8_batch)(const int8_t *q, const int8_t *rows, size_t stride,
+                         size_t count, size_t n, int32_t *out);
+
+    /* True when all are finite, and then their smallest and largest (a zero of
+     * either sign). Before: n > 0. */
+    bool (*range_f32)(const float *x, size_t n, float *low, float *high);
+
+    /* codes[i] = round((x[i] - bias) * inverse) - 128, ties to even; returns
+     * their sum. Before: the rounded values lie in 0..255, n <= 2^24. */
+    int32_t (*sq8_encode)(const float *x, size_t n, float bias, float inverse,
+                          int8_t *codes);
+
+    /* x[i] = bias + scale * (codes[i] + 128), rounded twice */
+    void (*sq8_decode)(const int8_t *codes, size_t n, float bias, float scale,
+                       float *x);
+};
+
+extern const struct hy_arch_vec hy_arch_vec_scalar; /* the oracle */
+
+/* The best table for these features, a subset of hy_arch_cpu_features(). */
+const struct hy_arch_vec *hy_arch_vec_select(unsigned features);
 
 /* ==== jit_encode.c: machine code out of expressions ====================== */
 

@@ -5,6 +5,13 @@
  */
 #include "arch.h"
 
+const struct hy_arch_level hy_arch_levels[] = {
+    {"scalar", 0},
+    {"neon", HY_ARCH_NEON},
+    {"neon+dotprod", HY_ARCH_NEON | HY_ARCH_DOTPROD},
+    {NULL, 0},
+};
+
 #if defined(__linux__)
 #include <sys/auxv.h>
 

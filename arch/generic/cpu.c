@@ -4,6 +4,8 @@
  */
 #include "arch.h"
 
+const struct hy_arch_level hy_arch_levels[] = {{"scalar", 0}, {NULL, 0}};
+
 unsigned hy_arch_cpu_features(void)
 {
     return 0;

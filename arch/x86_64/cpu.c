@@ -6,6 +6,14 @@
 
 #include <cpuid.h>
 
+const struct hy_arch_level hy_arch_levels[] = {
+    {"scalar", 0},
+    {"avx2", HY_ARCH_AVX2},
+    {"avx512", HY_ARCH_AVX2 | HY_ARCH_AVX512},
+    {"avx512vnni", HY_ARCH_AVX2 | HY_ARCH_AVX512 | HY_ARCH_AVX512VNNI},
+    {NULL, 0},
+};
+
 static uint64_t saved_by_system(void)
 {
     uint32_t low, high;

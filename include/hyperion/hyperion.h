@@ -6,5 +6,6 @@
 #define HYPERION_HYPERION_H
 
 #include <hyperion/base.h>
+#include <hyperion/vec.h>
 
 #endif

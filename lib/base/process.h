@@ -17,6 +17,9 @@ struct hyi_process {
 
     _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
     _Atomic(void *) trace_ctx;
+
+    _Atomic unsigned isa; /* features in use, bit 31: known (isa.h) */
+    const struct hy_arch_vec *_Atomic vec; /* kernels in use, or NULL */
 };
 
 extern struct hyi_process hyi_process;
