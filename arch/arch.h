@@ -70,6 +70,19 @@ static inline uint64_t hy_arch_ticks(void)
 
 /* ==== fault.c: reading a signal's machine context ======================== */
 
+struct hy_arch_fault {
+    void *address; /* that was accessed */
+    void *pc, *sp; /* NULL where the machine does not tell */
+    bool write;    /* false where the machine does not tell */
+};
+
+/*
+ * Before: info and context are the siginfo_t and ucontext_t of a SIGSEGV or
+ * SIGBUS that the processor raised. After: *out is filled. Async-signal-safe.
+ */
+void hy_arch_fault_read(struct hy_arch_fault *out, const void *info,
+                        const void *context);
+
 /* ==== switch.S: contexts ================================================= */
 
 /* ==== vec_<isa>.c: kernels =============================================== */

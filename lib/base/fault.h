@@ -7,9 +7,16 @@
  *                                  false, or no range: the previous handler,
  *                                  with its own flags honoured; SIG_DFL is put
  *                                  back and the instruction runs again
+ *                                  (a signal that was sent is sent again)
  *
  * The handlers are installed with the first range and, after the last one is
- * gone, restored if ours is still on top; else ours stays and forwards.
+ * gone, restored if ours is still on top; else ours stays and forwards, and a
+ * later range relies on the handler above to forward in its turn. A handler
+ * that the host installs on top and that does not forward hides every range.
+ *
+ * The previous handler gets the signal mask that its own flags ask for, and
+ * runs on the alternate stack if the thread has one. A fault while the signal
+ * is blocked ends the process: the kernel does not deliver it.
  */
 #ifndef HYI_FAULT_H
 #define HYI_FAULT_H
@@ -20,7 +27,7 @@
 
 struct hyi_fault {
     void *address;
-    void *pc;
+    void *pc, *sp; /* NULL where the machine does not tell */
     int signal;
     bool write;    /* false where the machine does not tell */
     void *context; /* the ucontext_t */

@@ -29,6 +29,10 @@ uint64_t hyi_os_thread_id(void);  /* (S) as debuggers show it */
  */
 int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg);
 
+/* What an alternate signal stack needs: wanted, and room for the registers that
+ * this processor saves in a signal frame. */
+size_t hyi_os_signal_stack_bytes(size_t wanted);
+
 /* --- waiting on a word ---------------------------------------------------- */
 
 /*

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,6 +22,9 @@
 #include "bits.h"
 #include "process.h"
 
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -105,6 +109,13 @@ int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
     r = pthread_create(thread, NULL, entry, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return -r;
+}
+
+size_t hyi_os_signal_stack_bytes(size_t wanted)
+{
+    size_t frame = getauxval(AT_MINSIGSTKSZ);
+
+    return hyi_align_up(wanted + frame, hyi_os_page_bytes());
 }
 
 /* --- waiting on a word ---------------------------------------------------- */

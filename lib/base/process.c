@@ -2,7 +2,7 @@
  * process.c - the closed list of process-wide state (process.h), and the
  * version and clock that belong to the process as a whole.
  *
- * Invariant: nothing here needs initialising at run time; zero is the start.
+ * Invariant: nothing here needs initialising at run time.
  * Upstream: every component. Downstream: park.h for the clock.
  */
 #include "process.h"
@@ -12,7 +12,9 @@
 #include "park.h"
 #include "trace.h"
 
-struct hyi_process hyi_process;
+struct hyi_process hyi_process = {
+    .fault = {.lock = PTHREAD_MUTEX_INITIALIZER},
+};
 
 const char *hy_version(void)
 {

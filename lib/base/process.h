@@ -7,12 +7,29 @@
 #define HYI_PROCESS_H
 
 #include <hyperion/base.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* What the kernel was found to offer; probed once, any thread may race. */
 enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
 
+/* The ranges whose faults are answered, and the handlers below ours (fault.c).
+ * Rows: SIGSEGV, SIGBUS. */
+struct hyi_fault_registry {
+    pthread_mutex_t lock; /* attach and detach; never taken by a handler */
+    _Atomic(struct hyi_fault_slot *) first;
+    unsigned ranges;
+    bool installed[2];
+    struct sigaction previous[2];
+    _Atomic bool spent[2]; /* a previous SA_RESETHAND handler has run */
+    bool has_stack_key;
+    pthread_key_t stack_key; /* frees a thread's alternate stack */
+};
+
 struct hyi_process {
+    struct hyi_fault_registry fault;
     _Atomic int barrier; /* membarrier, private expedited (os.h) */
 
     _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
