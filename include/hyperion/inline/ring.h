@@ -1,0 +1,439 @@
+/*
+ * inline/ring.h - rings of one type and one capacity, all in the header.
+ *
+ *      HY_RING_DEFINE(event_ring, struct event, 1024)
+ *
+ * at file scope declares the type event_ring and, as static inline functions,
+ *
+ *      void   event_ring_init(event_ring *r);
+ *      int    event_ring_push(event_ring *r, struct event item);
+ *      int    event_ring_pop(event_ring *r, struct event *item);
+ *      size_t event_ring_push_n(event_ring *r, const struct event *items,
+ *                               size_t count);
+ *      size_t event_ring_pop_n(event_ring *r, struct event *items,
+ *                              size_t count);
+ *      struct event *event_ring_reserve(event_ring *r, size_t want,
+ *                                       size_t *got);
+ *      void   event_ring_commit(event_ring *r, size_t count);
+ *      const struct event *event_ring_peek(event_ring *r, size_t *count);
+ *      void   event_ring_release(event_ring *r, size_t count);
+ *      int    event_ring_state(const event_ring *r);
+ *      size_t event_ring_count(const event_ring *r);
+ *      void   event_ring_close(event_ring *r);
+ *
+ * with the meaning, the sides, and the memory order of their namesakes in
+ * hyperion/ring.h: one producer, one consumer, exact full and empty. An init
+ * must happen before either side starts. There are two differences. Nothing
+ * here waits or wakes: the caller spins, yields, or sleeps. And what a push in
+ * flight adds while the consumer closes may stay unread; a producer that closes
+ * loses nothing.
+ *
+ * HY_RING_DEFINE_LOCAL(name, type, capacity) declares the same functions for a
+ * ring whose two sides are one thread, or fibers of one worker: without atomics
+ * and without padding.
+ *
+ * The type must be copyable as bytes, and capacity a power of two. The struct
+ * is large (capacity items and up to 1 KB) and aligned to 128 bytes: it lies in
+ * static memory or comes from aligned_alloc. It needs no library, and must not
+ * be passed to it.
+ *
+ * C11 and C++11; the atomics are the __atomic builtins of gcc and clang, which
+ * mean the same in both.
+ */
+#ifndef HYPERION_INLINE_RING_H
+#define HYPERION_INLINE_RING_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/** Two lines of 64 bytes, which the adjacent-line prefetcher pairs. */
+#define HY_RING_LINE __attribute__((aligned(128)))
+
+#ifdef __cplusplus
+#define HY_RING_CHECK(cond, text) static_assert(cond, text)
+#else
+#define HY_RING_CHECK(cond, text) _Static_assert(cond, text)
+#endif
+
+#define HY_RING_INLINE static inline __attribute__((unused))
+#define HY_RING_COLD   static __attribute__((unused, noinline))
+
+#define HY_RING_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define HY_RING_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/*
+ * head <= seen <= tail <= limit <= head + capacity. Each side loads the
+ * other's index only when what it last knew (seen, limit) is used up, and
+ * never loads a line that it stores to. The consumer publishes head, exact, at
+ * each pop, and hint once in lag pops: the producer asks hint first, so that
+ * head's line stays with the consumer under load.
+ */
+struct hy_ring_indices {
+    HY_RING_LINE uint64_t own_tail; /* the producer's */
+    uint64_t limit;
+    uint64_t write_span;
+    HY_RING_LINE uint64_t tail;     /* producer -> consumer */
+    HY_RING_LINE uint64_t own_head; /* the consumer's */
+    uint64_t seen;
+    uint64_t read_span;
+    uint64_t hinted;
+    HY_RING_LINE uint64_t head;   /* consumer -> producer, exact */
+    HY_RING_LINE uint64_t hint;   /* consumer -> producer, late */
+    HY_RING_LINE uint32_t closed; /* anybody -> both */
+};
+
+HY_RING_INLINE void hy_ring_i_init(struct hy_ring_indices *i, uint64_t capacity)
+{
+    memset(i, 0, sizeof(*i));
+    i->limit = capacity;
+}
+
+/* Relaxed: a close orders nothing by itself; see hy_ring_i_items. */
+HY_RING_INLINE int hy_ring_i_is_closed(const struct hy_ring_indices *i)
+{
+    return __atomic_load_n(&i->closed, __ATOMIC_RELAXED) != 0;
+}
+
+/* The producer's slow path: how many items fit, at least want if it can be. */
+HY_RING_COLD uint64_t hy_ring_i_look_for_room(struct hy_ring_indices *i,
+                                              uint64_t capacity, uint64_t want)
+{
+    /* Acquire, twice: pairs with the releases in hy_ring_i_give_back. */
+    uint64_t head = __atomic_load_n(&i->hint, __ATOMIC_ACQUIRE);
+
+    if ((int64_t)(head + capacity - i->limit) > 0)
+        i->limit = head + capacity;
+    if (i->limit - i->own_tail < want) {
+        head = __atomic_load_n(&i->head, __ATOMIC_ACQUIRE);
+        i->limit = head + capacity;
+    }
+    return i->limit - i->own_tail;
+}
+
+HY_RING_INLINE uint64_t hy_ring_i_room(struct hy_ring_indices *i,
+                                       uint64_t capacity, uint64_t want)
+{
+    uint64_t room = i->limit - i->own_tail;
+
+    return HY_RING_LIKELY(room >= want)
+               ? room
+               : hy_ring_i_look_for_room(i, capacity, want);
+}
+
+HY_RING_INLINE void hy_ring_i_publish(struct hy_ring_indices *i, uint64_t tail)
+{
+    i->own_tail = tail;
+    /* Release: pairs with the acquires in hy_ring_i_look_for_items. */
+    __atomic_store_n(&i->tail, tail, __ATOMIC_RELEASE);
+}
+
+/* The consumer's slow path: how many items there are. *error is 0, or says why
+ * there are none. */
+HY_RING_COLD uint64_t hy_ring_i_look_for_items(struct hy_ring_indices *i,
+                                               int *error)
+{
+    int closed;
+
+    if (i->hinted != i->own_head) {
+        i->hinted = i->own_head;
+        __atomic_store_n(&i->hint, i->own_head, __ATOMIC_RELEASE);
+    }
+    /* Acquire: pairs with the release in close, so that what was pushed
+     * before it is seen below. */
+    closed = __atomic_load_n(&i->closed, __ATOMIC_ACQUIRE) != 0;
+    i->seen = __atomic_load_n(&i->tail, __ATOMIC_ACQUIRE);
+    *error = 0;
+    if (i->seen == i->own_head)
+        *error = closed ? -EPIPE : -EAGAIN;
+    return i->seen - i->own_head;
+}
+
+HY_RING_INLINE int hy_ring_i_is_used_up(const struct hy_ring_indices *i)
+{
+    return i->seen == i->own_head;
+}
+
+HY_RING_INLINE uint64_t hy_ring_i_items(struct hy_ring_indices *i,
+                                        uint64_t want)
+{
+    uint64_t items = i->seen - i->own_head;
+    int error;
+
+    return HY_RING_LIKELY(items >= want) ? items
+                                         : hy_ring_i_look_for_items(i, &error);
+}
+
+HY_RING_INLINE void hy_ring_i_give_back(struct hy_ring_indices *i,
+                                        uint64_t head, uint64_t lag)
+{
+    i->own_head = head;
+    /* Release, twice: pairs with the acquires in hy_ring_i_look_for_room. */
+    __atomic_store_n(&i->head, head, __ATOMIC_RELEASE);
+    if (HY_RING_UNLIKELY(head - i->hinted >= lag)) {
+        i->hinted = head;
+        __atomic_store_n(&i->hint, head, __ATOMIC_RELEASE);
+    }
+}
+
+HY_RING_INLINE void hy_ring_i_close(struct hy_ring_indices *i)
+{
+    __atomic_store_n(&i->closed, 1u, __ATOMIC_RELEASE);
+}
+
+/* head before tail: it never overtakes a tail that is read later. */
+HY_RING_INLINE uint64_t hy_ring_i_count(const struct hy_ring_indices *i,
+                                        uint64_t capacity)
+{
+    uint64_t head = __atomic_load_n(&i->head, __ATOMIC_ACQUIRE);
+    uint64_t count = __atomic_load_n(&i->tail, __ATOMIC_ACQUIRE) - head;
+
+    return count < capacity ? count : capacity;
+}
+
+/* The same for one thread: plain words that the compiler may keep. */
+struct hy_ring_local_indices {
+    uint64_t own_tail, own_head, write_span, read_span;
+    uint32_t closed;
+};
+
+HY_RING_INLINE void hy_ring_l_init(struct hy_ring_local_indices *i,
+                                   uint64_t capacity)
+{
+    (void)capacity;
+    memset(i, 0, sizeof(*i));
+}
+
+HY_RING_INLINE int hy_ring_l_is_closed(const struct hy_ring_local_indices *i)
+{
+    return i->closed != 0;
+}
+
+HY_RING_INLINE uint64_t hy_ring_l_room(struct hy_ring_local_indices *i,
+                                       uint64_t capacity, uint64_t want)
+{
+    (void)want;
+    return capacity - (i->own_tail - i->own_head);
+}
+
+HY_RING_INLINE void hy_ring_l_publish(struct hy_ring_local_indices *i,
+                                      uint64_t tail)
+{
+    i->own_tail = tail;
+}
+
+HY_RING_INLINE uint64_t
+hy_ring_l_look_for_items(struct hy_ring_local_indices *i, int *error)
+{
+    uint64_t items = i->own_tail - i->own_head;
+
+    *error = items != 0 ? 0 : (i->closed ? -EPIPE : -EAGAIN);
+    return items;
+}
+
+HY_RING_INLINE int hy_ring_l_is_used_up(const struct hy_ring_local_indices *i)
+{
+    return i->own_tail == i->own_head;
+}
+
+HY_RING_INLINE uint64_t hy_ring_l_items(struct hy_ring_local_indices *i,
+                                        uint64_t want)
+{
+    (void)want;
+    return i->own_tail - i->own_head;
+}
+
+HY_RING_INLINE void hy_ring_l_give_back(struct hy_ring_local_indices *i,
+                                        uint64_t head, uint64_t lag)
+{
+    (void)lag;
+    i->own_head = head;
+}
+
+HY_RING_INLINE void hy_ring_l_close(struct hy_ring_local_indices *i)
+{
+    i->closed = 1;
+}
+
+HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
+                                        uint64_t capacity)
+{
+    (void)capacity;
+    return i->own_tail - i->own_head;
+}
+
+/* The functions that touch items, over the index functions hy_ring_<k>_*. */
+#define HY_RING_DEFINE_MOVES(name, type, capacity_, k)                         \
+    HY_RING_INLINE void name##_init(name *r)                                   \
+    {                                                                          \
+        hy_ring_##k##_init(&r->i, (capacity_));                                \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE int name##_push(name *r, type item)                         \
+    {                                                                          \
+        uint64_t tail = r->i.own_tail;                                         \
+                                                                               \
+        if (HY_RING_UNLIKELY(hy_ring_##k##_is_closed(&r->i)))                  \
+            return -EPIPE;                                                     \
+        if (HY_RING_UNLIKELY(hy_ring_##k##_room(&r->i, (capacity_), 1) == 0))  \
+            return -EAGAIN;                                                    \
+        r->slots[tail & ((capacity_)-1)] = item;                               \
+        hy_ring_##k##_publish(&r->i, tail + 1);                                \
+        return 0;                                                              \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE int name##_pop(name *r, type *item)                         \
+    {                                                                          \
+        uint64_t head = r->i.own_head;                                         \
+        int error;                                                             \
+                                                                               \
+        if (HY_RING_UNLIKELY(hy_ring_##k##_is_used_up(&r->i)) &&               \
+            hy_ring_##k##_look_for_items(&r->i, &error) == 0)                  \
+            return error;                                                      \
+        *item = r->slots[head & ((capacity_)-1)];                              \
+        hy_ring_##k##_give_back(&r->i, head + 1, HY_RING_LAG(capacity_));      \
+        return 0;                                                              \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE size_t name##_push_n(name *r, const type *items,            \
+                                        size_t count)                          \
+    {                                                                          \
+        uint64_t at = r->i.own_tail & ((capacity_)-1), room;                   \
+        size_t first;                                                          \
+                                                                               \
+        if (count == 0 || hy_ring_##k##_is_closed(&r->i))                      \
+            return 0;                                                          \
+        room = hy_ring_##k##_room(&r->i, (capacity_), count);                  \
+        if (room > count)                                                      \
+            room = count;                                                      \
+        first = (size_t)(room < (capacity_)-at ? room : (capacity_)-at);       \
+        memcpy(&r->slots[at], items, first * sizeof(type));                    \
+        memcpy(&r->slots[0], items + first,                                    \
+               ((size_t)room - first) * sizeof(type));                         \
+        if (room != 0)                                                         \
+            hy_ring_##k##_publish(&r->i, r->i.own_tail + room);                \
+        return (size_t)room;                                                   \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE size_t name##_pop_n(name *r, type *items, size_t count)     \
+    {                                                                          \
+        uint64_t at = r->i.own_head & ((capacity_)-1), there;                  \
+        size_t first;                                                          \
+                                                                               \
+        if (count == 0)                                                        \
+            return 0;                                                          \
+        there = hy_ring_##k##_items(&r->i, count);                             \
+        if (there > count)                                                     \
+            there = count;                                                     \
+        first = (size_t)(there < (capacity_)-at ? there : (capacity_)-at);     \
+        memcpy(items, &r->slots[at], first * sizeof(type));                    \
+        memcpy(items + first, &r->slots[0],                                    \
+               ((size_t)there - first) * sizeof(type));                        \
+        if (there != 0)                                                        \
+            hy_ring_##k##_give_back(&r->i, r->i.own_head + there,              \
+                                    HY_RING_LAG(capacity_));                   \
+        return (size_t)there;                                                  \
+    }
+
+#define HY_RING_DEFINE_SPANS(name, type, capacity_, k)                         \
+    HY_RING_INLINE type *name##_reserve(name *r, size_t want, size_t *got)     \
+    {                                                                          \
+        uint64_t at = r->i.own_tail & ((capacity_)-1);                         \
+        uint64_t end = (capacity_)-at, span = 0;                               \
+                                                                               \
+        if (end > want)                                                        \
+            end = want;                                                        \
+        if (want != 0 && !hy_ring_##k##_is_closed(&r->i))                      \
+            span = hy_ring_##k##_room(&r->i, (capacity_), end);                \
+        if (span > end)                                                        \
+            span = end;                                                        \
+        if (got == NULL && span < want)                                        \
+            span = 0;                                                          \
+        r->i.write_span = span;                                                \
+        if (got != NULL)                                                       \
+            *got = (size_t)span;                                               \
+        return span != 0 ? &r->slots[at] : NULL;                               \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE void name##_commit(name *r, size_t count)                   \
+    {                                                                          \
+        uint64_t span = r->i.write_span;                                       \
+                                                                               \
+        r->i.write_span = 0;                                                   \
+        if (span > count)                                                      \
+            span = count;                                                      \
+        if (span != 0)                                                         \
+            hy_ring_##k##_publish(&r->i, r->i.own_tail + span);                \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE const type *name##_peek(name *r, size_t *count)             \
+    {                                                                          \
+        uint64_t at = r->i.own_head & ((capacity_)-1);                         \
+        uint64_t end = (capacity_)-at, span;                                   \
+                                                                               \
+        span = hy_ring_##k##_items(&r->i, end < 64 ? end : 64);                \
+        if (span > end)                                                        \
+            span = end;                                                        \
+        r->i.read_span = span;                                                 \
+        if (count != NULL)                                                     \
+            *count = (size_t)span;                                             \
+        return span != 0 ? &r->slots[at] : NULL;                               \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE void name##_release(name *r, size_t count)                  \
+    {                                                                          \
+        uint64_t span = r->i.read_span;                                        \
+                                                                               \
+        r->i.read_span = 0;                                                    \
+        if (span > count)                                                      \
+            span = count;                                                      \
+        if (span != 0)                                                         \
+            hy_ring_##k##_give_back(&r->i, r->i.own_head + span,               \
+                                    HY_RING_LAG(capacity_));                   \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE size_t name##_count(const name *r)                          \
+    {                                                                          \
+        return (size_t)hy_ring_##k##_count(&r->i, (capacity_));                \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE int name##_state(const name *r)                             \
+    {                                                                          \
+        if (hy_ring_##k##_is_closed(&r->i))                                    \
+            return -EPIPE;                                                     \
+        return name##_count(r) != 0 ? 0 : -EAGAIN;                             \
+    }                                                                          \
+                                                                               \
+    HY_RING_INLINE void name##_close(name *r)                                  \
+    {                                                                          \
+        hy_ring_##k##_close(&r->i);                                            \
+    }                                                                          \
+    struct hy_ring_eats_the_semicolon
+
+/* Pops after which hint follows head: as measured for hyperion/ring.h. */
+#define HY_RING_LAG(capacity) ((capacity) > 16 ? (capacity) / 16 : 1)
+
+/** Declares a ring between two threads; see the top of this file. */
+#define HY_RING_DEFINE(name, type, capacity_)                                  \
+    HY_RING_CHECK((capacity_) > 0 && ((capacity_) & ((capacity_)-1)) == 0,     \
+                  "the capacity of a ring is a power of two");                 \
+    typedef struct name {                                                      \
+        struct hy_ring_indices i;                                              \
+        HY_RING_LINE type slots[(capacity_)];                                  \
+    } name;                                                                    \
+    HY_RING_DEFINE_MOVES(name, type, (uint64_t)(capacity_), i)                 \
+    HY_RING_DEFINE_SPANS(name, type, (uint64_t)(capacity_), i)
+
+/** Declares a ring within one thread; see the top of this file. */
+#define HY_RING_DEFINE_LOCAL(name, type, capacity_)                            \
+    HY_RING_CHECK((capacity_) > 0 && ((capacity_) & ((capacity_)-1)) == 0,     \
+                  "the capacity of a ring is a power of two");                 \
+    typedef struct name {                                                      \
+        struct hy_ring_local_indices i;                                        \
+        type slots[(capacity_)];                                               \
+    } name;                                                                    \
+    HY_RING_DEFINE_MOVES(name, type, (uint64_t)(capacity_), l)                 \
+    HY_RING_DEFINE_SPANS(name, type, (uint64_t)(capacity_), l)
+
+#endif

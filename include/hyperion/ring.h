@@ -1,0 +1,231 @@
+/*
+ * ring.h - a bounded queue between one producer and one consumer.
+ *
+ * Each side is one thread or one fiber at a time; a side may be handed to
+ * another thread when the hand-over itself synchronises. Functions say which
+ * side may call them. Items are copied as bytes, or written and read in place
+ * through spans.
+ *
+ *      producer                                     consumer
+ *      push, push_n, reserve/commit, push_wait      pop, pop_n, peek/release,
+ *                                                   pop_wait
+ *                either, and anybody: state, count, stats_get, close
+ *
+ * Memory order. What the producer did before a push (push_n, commit) is seen
+ * by the consumer after the pop (pop_n, peek) that takes the item: release and
+ * acquire. In the same way what the consumer did before it gave a slot back is
+ * seen by the producer after it got that slot. Nothing else is ordered.
+ *
+ * Full and empty are exact: a push fails only when capacity items are in the
+ * ring at some moment during the call, a pop only when none is.
+ *
+ * Waiting. push_wait and pop_wait spin for a few microseconds where that has
+ * paid off before, then park the fiber or the thread. A side that never waits
+ * is never charged: a push costs no fence, and calls the system only when the
+ * consumer is parked, once for each time that it parked. The wake protocol:
+ * the sleeper publishes itself in a word of its side, runs a barrier on all
+ * threads of the process (membarrier), and looks at the ring once more before
+ * it parks; the other side publishes its index, then reads the word. Where
+ * membarrier is missing both sides fence instead.
+ *
+ * Closing. hy_ring_close ends the stream: pushes fail with -EPIPE from then
+ * on, pops drain what is in and then fail with -EPIPE; both sides' waiters are
+ * woken. A push that races with the close is delivered or refused, and its
+ * result says which.
+ *
+ * No function here is for signal handlers. hy_ring_push and hy_ring_pop never
+ * block.
+ *
+ * The layout follows L. Lamport, "Specifying Concurrent Program Modules"
+ * (1983), with the cached indices of P. P. C. Lee et al., "A Lock-free,
+ * Cache-efficient Multi-core Synchronization Mechanism for Line-rate Network
+ * Traffic Monitoring" (MCRingBuffer, 2010).
+ */
+#ifndef HYPERION_RING_H
+#define HYPERION_RING_H
+
+#include <hyperion/base.h>
+
+HY_BEGIN_DECLS
+
+/** A ring. One producer, one consumer; see the list of sides above. */
+typedef struct hy_ring hy_ring;
+
+/** Flags of hy_ring_options. */
+enum hy_ring_flags {
+    /** Between processes. Not offered yet: -ENOTSUP. */
+    HY_RING_SHARED = 1u << 0,
+    /**
+     * A push on a full ring drops the oldest item and never fails; the
+     * consumer finds out what was lost in hy_ring_stats.lost. Each item is
+     * copied with a sequence number around it, so a pop is whole or retried;
+     * a pop that fails may have written to its item. Spans are not offered:
+     * hy_ring_reserve and hy_ring_peek return NULL.
+     */
+    HY_RING_OVERWRITE = 1u << 1,
+    /**
+     * Both sides are fibers of one worker, or one and the same thread: waiting
+     * needs no barrier. (A ring without any atomics: inline/ring.h.)
+     */
+    HY_RING_LOCAL = 1u << 2
+};
+
+/** How a ring is made. item_bytes and capacity have no default. */
+typedef struct hy_ring_options {
+    size_t size;       /**< sizeof(hy_ring_options) */
+    size_t item_bytes; /**< bytes of one item, at least 1 */
+    size_t capacity;   /**< items, at least 1; rounded up to a power of two */
+    unsigned flags;    /**< of hy_ring_flags */
+    hy_report report;  /**< tells when waiting needs fences: no membarrier */
+} hy_ring_options;
+
+/** Starts an options struct: size set, all else zero. */
+#define HY_RING_OPTIONS_INIT                                                   \
+    {                                                                          \
+        sizeof(hy_ring_options), 0, 0, 0,                                      \
+        {                                                                      \
+            NULL, NULL                                                         \
+        }                                                                      \
+    }
+
+/**
+ * Makes a ring in memory of its own: capacity slots of item_bytes, the first
+ * one aligned to 128 bytes, and about 1.2 KB. Any thread.
+ * @param out      gets the ring; hy_ring_destroy ends it
+ * @param options  must not be NULL
+ * @return 0; -EINVAL for NULL, an item_bytes or capacity of zero, or unknown
+ *         flags; -EOVERFLOW when the bytes do not fit a size_t; -ENOTSUP for
+ *         HY_RING_SHARED; -ENOMEM; -E2BIG (base.h, Options).
+ */
+HY_API int hy_ring_create(hy_ring **out, const hy_ring_options *options);
+
+/**
+ * Ends a ring that neither side uses any more; NULL is allowed. Memory that
+ * hy_ring_init was given stays the caller's and can no longer be attached.
+ */
+HY_API void hy_ring_destroy(hy_ring *ring);
+
+/**
+ * How many bytes hy_ring_init needs for a ring of these options.
+ * @return 0 and the number in *bytes, or the errors of hy_ring_create.
+ */
+HY_API int hy_ring_placement(size_t *bytes, const hy_ring_options *options);
+
+/**
+ * Makes a ring inside the caller's memory, which must stay until
+ * hy_ring_destroy. Nothing in it is an address, but for a sleeper's.
+ * @param memory  aligned to 128 bytes
+ * @return 0; -EINVAL for misaligned memory; -ENOSPC when bytes is less than
+ *         hy_ring_placement asks for; or the errors of hy_ring_create.
+ */
+HY_API int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
+                        const hy_ring_options *options);
+
+/**
+ * Finds the ring that hy_ring_init made in this memory, in this process.
+ * @return 0; -EINVAL for NULL or misaligned memory; -EBADMSG when no ring is
+ *         there or its header is damaged; -EPROTO when it was made by another
+ *         version of the library; -ENOSPC when the ring is larger than bytes.
+ */
+HY_API int hy_ring_attach(hy_ring **out, void *memory, size_t bytes);
+
+/** Adds one item. Producer. 0, -EAGAIN full, -EPIPE closed. */
+HY_API int hy_ring_push(hy_ring *ring, const void *item);
+
+/** Takes the oldest item. Consumer. 0, -EAGAIN empty, -EPIPE closed and
+ * drained. */
+HY_API int hy_ring_pop(hy_ring *ring, void *item);
+
+/**
+ * Adds up to count items that stand one after another, with one publication.
+ * Producer. Returns how many went in: less than count when the ring is full or
+ * closed (hy_ring_state tells).
+ */
+HY_API size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count);
+
+/** Takes up to count items. Consumer. Returns how many. */
+HY_API size_t hy_ring_pop_n(hy_ring *ring, void *items, size_t count);
+
+/**
+ * A span of free slots, one after another, to write items into. Producer.
+ * Nothing is visible to the consumer before hy_ring_commit; a span that is not
+ * committed needs no undoing. The span ends at the end of the slots at the
+ * latest, so that a second call may give more.
+ * @param want  items wanted
+ * @param got   gets the length of the span in items, at most want; NULL: the
+ *              span is want items long or there is none
+ * @return the span, valid until the next commit, push or reserve; NULL when
+ *         the ring is full or closed, want is 0, or it is HY_RING_OVERWRITE.
+ */
+HY_API void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got);
+
+/**
+ * Publishes the first count items of the span; 0 gives it back unused. A count
+ * above the span's length means all of it. Items committed to a ring that has
+ * been closed meanwhile may be dropped (hy_ring_state tells). Producer.
+ */
+HY_API void hy_ring_commit(hy_ring *ring, size_t count);
+
+/**
+ * A span of the oldest items, one after another, to read in place. Consumer.
+ * @param count  gets its length; NULL is allowed
+ * @return the span, valid until the next release or pop; NULL when none is
+ *         there, or on an HY_RING_OVERWRITE ring.
+ */
+HY_API const void *hy_ring_peek(hy_ring *ring, size_t *count);
+
+/** Gives the first count slots of the span back; above its length means all.
+ * Consumer. */
+HY_API void hy_ring_release(hy_ring *ring, size_t count);
+
+/**
+ * 0 when items are in, -EAGAIN when it is empty, -EPIPE once it is closed,
+ * drained or not. Anybody; for all but the two sides the answer is of a moment
+ * ago. A consumer that stops on -EPIPE drains first: what pop_n or peek still
+ * gives after this call is all there will be.
+ */
+HY_API int hy_ring_state(const hy_ring *ring);
+
+/** Items in the ring, of a moment ago. Anybody. */
+HY_API size_t hy_ring_count(const hy_ring *ring);
+
+/** Items that fit: the capacity asked for, rounded up. Anybody. */
+HY_API size_t hy_ring_capacity(const hy_ring *ring);
+
+/**
+ * hy_ring_push that waits for room. Producer.
+ * @return 0; -EPIPE closed; -ETIMEDOUT when the deadline passed first (at once
+ *         for HY_NOW); -ECANCELED when the fiber is cancelled. The item is in
+ *         the ring if and only if the result is 0.
+ */
+HY_API int hy_ring_push_wait(hy_ring *ring, const void *item,
+                             hy_deadline until);
+
+/** hy_ring_pop that waits for an item. Consumer. Same results; -EPIPE means
+ * closed and drained. */
+HY_API int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until);
+
+/** Closes the ring for good; closing twice is allowed. Either side, or any
+ * third thread. */
+HY_API void hy_ring_close(hy_ring *ring);
+
+/** Figures of one ring since it was made. */
+typedef struct hy_ring_stats {
+    size_t size;       /**< set by the caller */
+    size_t capacity;   /**< items */
+    size_t item_bytes; /**< bytes of one item */
+    unsigned flags;    /**< of hy_ring_flags */
+    int fenced;        /**< 1: no membarrier, both sides fence */
+    uint64_t pushed;   /**< items published */
+    uint64_t popped;   /**< items taken or dropped as the oldest */
+    uint64_t lost;     /**< of these, dropped (HY_RING_OVERWRITE) */
+    uint64_t push_parks, pop_parks; /**< how often each side parked */
+    uint64_t push_wakes, pop_wakes; /**< how often each side woke the other */
+} hy_ring_stats;
+
+/** Fills *out; of a moment ago. Anybody. 0, or -EINVAL for a bad size. */
+HY_API int hy_ring_stats_get(const hy_ring *ring, hy_ring_stats *out);
+
+HY_END_DECLS
+
+#endif

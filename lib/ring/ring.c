@@ -1,0 +1,570 @@
+/*
+ * ring.c - making a ring, and moving items through it without waiting.
+ *
+ *            head        seen            tail          limit
+ *             |           |               |              |
+ *      slots  [ known to the consumer | new ][ free, known  | given back ]
+ *
+ * Each side keeps what it last knew of the other (seen, limit) on its own line
+ * and looks again only when that is used up. The consumer publishes twice: head
+ * at each pop, and hint once in lag pops. The producer looks at hint first and
+ * at head only when hint says full, so that under load the line of head stays
+ * with the consumer, and full is exact all the same.
+ *
+ * Invariant: a slot belongs to the producer from tail up to head + capacity,
+ * and to the consumer from head up to tail; the owner alone touches it.
+ * Upstream: ring.h. Downstream: ring_wait.c (sleepers), ring_overwrite.c.
+ */
+#include "ring_layout.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+#include "os.h"
+
+enum { KNOWN_FLAGS = HY_RING_SHARED | HY_RING_OVERWRITE | HY_RING_LOCAL };
+
+/* hint lags by at most a 16th of the ring; measured at 1,024 slots with
+ * contended lines: 64 pops 17 ns an item, 128 20, 256 20, each pop 22. */
+enum { LAG_SHARE = 16 };
+
+/* A consumer that knows of this many items peeks without a look at the
+ * producer's line, whose transfer costs as much as reading some 16 items. */
+enum { PEEK_ENOUGH = 64 };
+
+/* --- making one ----------------------------------------------------------- */
+
+/* Reads and checks the options; gives the ring's size and its slots'. */
+static int plan(hy_ring_options *o, const hy_ring_options *options,
+                size_t *bytes, size_t *stride)
+{
+    int r = hyi_options_read(o, sizeof(*o), options);
+    size_t room = SIZE_MAX / 2 - sizeof(struct hy_ring);
+    uint64_t capacity;
+
+    if (r != 0)
+        return r;
+    if (o->item_bytes == 0 || o->capacity == 0 ||
+        (o->flags & ~(unsigned)KNOWN_FLAGS) != 0)
+        return -EINVAL;
+    if ((o->flags & HY_RING_SHARED) != 0)
+        return -ENOTSUP;
+    capacity = hyi_power_of_two_ceil(o->capacity);
+    if (capacity == 0 || capacity > room || o->item_bytes > room)
+        return -EOVERFLOW;
+    *stride = o->item_bytes;
+    if ((o->flags & HY_RING_OVERWRITE) != 0)
+        *stride = hyi_ring_overwrite_bytes(o->item_bytes);
+    if (*stride > room / capacity)
+        return -EOVERFLOW;
+    o->capacity = (size_t)capacity;
+    *bytes = (size_t)hyi_align_up(sizeof(struct hy_ring) + *stride * capacity,
+                                  HYI_LINE_BYTES);
+    return 0;
+}
+
+static void report_fenced(const hy_report *report)
+{
+    if (report->write != NULL)
+        report->write(report->ctx, HY_REPORT_WARNING,
+                      "ring: no membarrier here; each push and pop fences");
+}
+
+static void fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
+                 size_t stride)
+{
+    bool fenced = false;
+
+    /* The first call registers the process, so that a sleeper's is quick. */
+    if ((o->flags & HY_RING_LOCAL) == 0)
+        fenced = hyi_os_barrier() != 0;
+    memset(ring, 0, sizeof(*ring));
+    ring->version = HYI_RING_VERSION;
+    ring->mask = o->capacity - 1;
+    ring->item_bytes = o->item_bytes;
+    ring->stride = stride;
+    ring->bytes = bytes;
+    ring->lag = o->capacity > LAG_SHARE ? o->capacity / LAG_SHARE : 1;
+    ring->flags = o->flags;
+    ring->producer.limit = o->capacity;
+    ring->producer.fenced = ring->consumer.fenced = fenced;
+    atomic_init(&ring->final, HYI_RING_UNDECIDED);
+    if ((o->flags & HY_RING_OVERWRITE) != 0)
+        hyi_ring_overwrite_init(ring);
+    /* Release: pairs with the acquire in hy_ring_attach. */
+    atomic_store_explicit(&ring->magic, HYI_RING_MAGIC, memory_order_release);
+    if (fenced)
+        report_fenced(&o->report);
+}
+
+int hy_ring_create(hy_ring **out, const hy_ring_options *options)
+{
+    hy_ring_options o;
+    size_t bytes, stride;
+    int saved = errno;
+    hy_ring *ring;
+    int r;
+
+    if (out == NULL || options == NULL)
+        return -EINVAL;
+    r = plan(&o, options, &bytes, &stride);
+    if (r != 0)
+        return r;
+    ring = aligned_alloc(HYI_LINE_BYTES, bytes);
+    errno = saved;
+    if (ring == NULL)
+        return -ENOMEM;
+    fill(ring, &o, bytes, stride);
+    *out = ring;
+    return 0;
+}
+
+void hy_ring_destroy(hy_ring *ring)
+{
+    if (ring == NULL)
+        return;
+    HYI_DEBUG((ring->reader & ~HYI_RING_CLOSED) == 0);
+    HYI_DEBUG((ring->writer & ~HYI_RING_CLOSED) == 0);
+    atomic_store_explicit(&ring->magic, 0, memory_order_relaxed);
+    if (!ring->placed)
+        free(ring);
+}
+
+int hy_ring_placement(size_t *bytes, const hy_ring_options *options)
+{
+    hy_ring_options o;
+    size_t stride;
+
+    if (bytes == NULL || options == NULL)
+        return -EINVAL;
+    return plan(&o, options, bytes, &stride);
+}
+
+int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
+                 const hy_ring_options *options)
+{
+    hy_ring_options o;
+    size_t needed, stride;
+    hy_ring *ring = memory;
+    int r;
+
+    if (out == NULL || options == NULL || memory == NULL ||
+        !hyi_is_aligned((uintptr_t)memory, HYI_LINE_BYTES))
+        return -EINVAL;
+    r = plan(&o, options, &needed, &stride);
+    if (r != 0)
+        return r;
+    if (bytes < needed)
+        return -ENOSPC;
+    fill(ring, &o, needed, stride);
+    ring->placed = true;
+    *out = ring;
+    return 0;
+}
+
+static bool is_header_sane(const hy_ring *ring)
+{
+    uint64_t capacity = ring->mask + 1;
+    size_t room = SIZE_MAX / 2 - sizeof(*ring);
+
+    return hyi_is_power_of_two(capacity) && ring->item_bytes != 0 &&
+           ring->stride >= ring->item_bytes &&
+           ring->stride <= room / capacity &&
+           ring->bytes >= sizeof(*ring) + ring->stride * capacity;
+}
+
+int hy_ring_attach(hy_ring **out, void *memory, size_t bytes)
+{
+    hy_ring *ring = memory;
+
+    if (out == NULL || memory == NULL ||
+        !hyi_is_aligned((uintptr_t)memory, HYI_LINE_BYTES))
+        return -EINVAL;
+    if (bytes < sizeof(*ring) ||
+        atomic_load_explicit(&ring->magic, memory_order_acquire) !=
+            HYI_RING_MAGIC)
+        return -EBADMSG;
+    if (ring->version != HYI_RING_VERSION)
+        return -EPROTO;
+    if (!is_header_sane(ring))
+        return -EBADMSG;
+    if (ring->bytes > bytes)
+        return -ENOSPC;
+    *out = ring;
+    return 0;
+}
+
+/* --- the producer's side -------------------------------------------------- */
+
+/* A call with a constant size is one load and one store. */
+static inline void copy_item(void *to, const void *from, size_t bytes)
+{
+    if (HYI_LIKELY(bytes == sizeof(uint64_t)))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, bytes);
+}
+
+static inline bool is_closed(const _Atomic uintptr_t *word)
+{
+    /* Relaxed: a close that is seen late is sorted out by hyi_ring_seal. */
+    return (atomic_load_explicit(word, memory_order_relaxed) &
+            HYI_RING_CLOSED) != 0;
+}
+
+static inline bool is_overwriting(const hy_ring *ring)
+{
+    return (ring->flags & HY_RING_OVERWRITE) != 0;
+}
+
+/* How many items fit, looking at the consumer only when fewer than want. */
+static uint64_t find_room(hy_ring *ring, uint64_t want)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+    uint64_t capacity = ring->mask + 1, head;
+
+    /* Acquire, twice: pairs with the releases in give_back and publish_hint;
+     * the consumer has finished with the slots. hint may be behind what head
+     * told before. */
+    head = atomic_load_explicit(&ring->hint, memory_order_acquire);
+    if ((int64_t)(head + capacity - p->limit) > 0)
+        p->limit = head + capacity;
+    if (p->limit - p->tail < want) {
+        head = atomic_load_explicit(&ring->head, memory_order_acquire);
+        p->limit = head + capacity;
+    }
+    HYI_DEBUG(p->limit - p->tail <= capacity);
+    return p->limit - p->tail;
+}
+
+static inline uint64_t room_of(hy_ring *ring, uint64_t want)
+{
+    uint64_t room = ring->producer.limit - ring->producer.tail;
+
+    return HYI_LIKELY(room >= want) ? room : find_room(ring, want);
+}
+
+/* Publishes all up to tail; returns how many of them are delivered. */
+static inline uint64_t publish(hy_ring *ring, uint64_t before, uint64_t tail)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+
+    p->tail = tail;
+    /* Pairs with the acquire in find_items. */
+    if (HYI_UNLIKELY(
+            hyi_ring_publish(&ring->tail, tail, &ring->reader, p->fenced) != 0))
+        return hyi_ring_attend_reader(ring, before, tail);
+    return tail - before;
+}
+
+int hy_ring_push(hy_ring *ring, const void *item)
+{
+    uint64_t tail = ring->producer.tail;
+    int r = 0;
+
+    if (HYI_UNLIKELY(is_closed(&ring->reader)))
+        return -EPIPE;
+    hyi_ring_enter(&ring->producer.busy);
+    if (HYI_UNLIKELY(tail == ring->producer.limit)) {
+        if (is_overwriting(ring))
+            r = hyi_ring_overwrite_push(ring, item);
+        else if (find_room(ring, 1) == 0)
+            r = -EAGAIN;
+        if (r != 0 || is_overwriting(ring))
+            goto out;
+    }
+    copy_item(hyi_ring_slot(ring, tail), item, ring->item_bytes);
+    if (HYI_UNLIKELY(publish(ring, tail, tail + 1) == 0))
+        r = -EPIPE;
+out:
+    hyi_ring_leave(&ring->producer.busy);
+    return r;
+}
+
+/* Bytes of the first piece of count items from index on: they wrap after it. */
+static size_t first_piece(const hy_ring *ring, uint64_t index, uint64_t count)
+{
+    uint64_t end = ring->mask + 1 - (index & ring->mask);
+
+    return (size_t)(count < end ? count : end) * ring->stride;
+}
+
+static void copy_in(hy_ring *ring, uint64_t index, const char *items,
+                    uint64_t count)
+{
+    size_t first = first_piece(ring, index, count);
+
+    memcpy(hyi_ring_slot(ring, index), items, first);
+    memcpy(hyi_ring_slot(ring, 0), items + first,
+           (size_t)count * ring->stride - first);
+}
+
+static void copy_out(const hy_ring *ring, uint64_t index, char *items,
+                     uint64_t count)
+{
+    size_t first = first_piece(ring, index, count);
+
+    memcpy(items, hyi_ring_slot(ring, index), first);
+    memcpy(items + first, hyi_ring_slot(ring, 0),
+           (size_t)count * ring->stride - first);
+}
+
+static size_t overwrite_push_n(hy_ring *ring, const void *items, size_t count)
+{
+    size_t done = 0;
+
+    while (done < count && hy_ring_push(ring, (const char *)items +
+                                                  done * ring->item_bytes) == 0)
+        done++;
+    return done;
+}
+
+size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
+{
+    uint64_t tail = ring->producer.tail, room, done = 0;
+
+    if (count == 0 || is_closed(&ring->reader))
+        return 0;
+    if (is_overwriting(ring))
+        return overwrite_push_n(ring, items, count);
+    hyi_ring_enter(&ring->producer.busy);
+    room = room_of(ring, count);
+    if (room > count)
+        room = count;
+    if (room != 0) {
+        copy_in(ring, tail, items, room);
+        done = publish(ring, tail, tail + room);
+    }
+    hyi_ring_leave(&ring->producer.busy);
+    return (size_t)done;
+}
+
+void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got)
+{
+    uint64_t tail = ring->producer.tail;
+    uint64_t end = ring->mask + 1 - (tail & ring->mask), span;
+
+    if (got != NULL)
+        *got = 0;
+    ring->producer.span = 0;
+    if (want == 0 || is_overwriting(ring) || is_closed(&ring->reader))
+        return NULL;
+    if (end > want)
+        end = want;
+    span = room_of(ring, end);
+    if (span > end)
+        span = end;
+    if (span == 0 || (got == NULL && span < want))
+        return NULL;
+    ring->producer.span = span;
+    if (got != NULL)
+        *got = (size_t)span;
+    return hyi_ring_slot(ring, tail);
+}
+
+void hy_ring_commit(hy_ring *ring, size_t count)
+{
+    uint64_t tail = ring->producer.tail, span = ring->producer.span;
+
+    ring->producer.span = 0;
+    if (count < span)
+        span = count;
+    if (span == 0)
+        return;
+    hyi_ring_enter(&ring->producer.busy);
+    publish(ring, tail, tail + span);
+    hyi_ring_leave(&ring->producer.busy);
+}
+
+/* --- the consumer's side -------------------------------------------------- */
+
+static void publish_hint(hy_ring *ring)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+
+    if (c->hinted == c->head)
+        return;
+    c->hinted = c->head;
+    /* Release: pairs with the acquire in find_room. */
+    atomic_store_explicit(&ring->hint, c->head, memory_order_release);
+}
+
+/* How many items are there, looking at the producer again. *error is 0, or
+ * says why there are none. */
+static uint64_t find_items(hy_ring *ring, int *error)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+
+    publish_hint(ring);
+    *error = -EPIPE;
+    if (c->sealed)
+        return 0;
+    for (;;) {
+        /* Acquire: pairs with the release in publish. */
+        c->seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
+        if (c->seen != c->head) {
+            *error = 0;
+            return c->seen - c->head;
+        }
+        if (!is_closed(&ring->writer)) {
+            *error = -EAGAIN;
+            return 0;
+        }
+        if (hyi_ring_seal(ring))
+            return 0;
+    }
+}
+
+static inline uint64_t items_of(hy_ring *ring, uint64_t want)
+{
+    uint64_t items = ring->consumer.seen - ring->consumer.head;
+    int error;
+
+    return HYI_LIKELY(items >= want) ? items : find_items(ring, &error);
+}
+
+/* Gives all slots before head back. */
+static inline void give_back(hy_ring *ring, uint64_t head)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+
+    uintptr_t word;
+
+    c->head = head;
+    /* Pairs with the acquire in find_room. */
+    word = hyi_ring_publish(&ring->head, head, &ring->writer, c->fenced);
+    if (HYI_UNLIKELY(head - c->hinted >= ring->lag))
+        publish_hint(ring);
+    if (HYI_UNLIKELY(word > HYI_RING_CLOSED))
+        hyi_ring_attend_writer(ring);
+}
+
+int hy_ring_pop(hy_ring *ring, void *item)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint64_t head = c->head;
+    int r = 0;
+
+    hyi_ring_enter(&c->busy);
+    if (HYI_UNLIKELY(head == c->seen)) {
+        if (is_overwriting(ring))
+            r = hyi_ring_overwrite_pop(ring, item);
+        else
+            find_items(ring, &r);
+        if (r != 0 || is_overwriting(ring))
+            goto out;
+    }
+    copy_item(item, hyi_ring_slot(ring, head), ring->item_bytes);
+    give_back(ring, head + 1);
+out:
+    hyi_ring_leave(&c->busy);
+    return r;
+}
+
+static size_t overwrite_pop_n(hy_ring *ring, void *items, size_t count)
+{
+    size_t done = 0;
+
+    while (done < count &&
+           hy_ring_pop(ring, (char *)items + done * ring->item_bytes) == 0)
+        done++;
+    return done;
+}
+
+size_t hy_ring_pop_n(hy_ring *ring, void *items, size_t count)
+{
+    uint64_t head = ring->consumer.head, there;
+
+    if (count == 0)
+        return 0;
+    if (is_overwriting(ring))
+        return overwrite_pop_n(ring, items, count);
+    hyi_ring_enter(&ring->consumer.busy);
+    there = items_of(ring, count);
+    if (there > count)
+        there = count;
+    if (there != 0) {
+        copy_out(ring, head, items, there);
+        give_back(ring, head + there);
+    }
+    hyi_ring_leave(&ring->consumer.busy);
+    return (size_t)there;
+}
+
+const void *hy_ring_peek(hy_ring *ring, size_t *count)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint64_t end = ring->mask + 1 - (c->head & ring->mask), span = 0;
+
+    if (!is_overwriting(ring))
+        span = items_of(ring, end < PEEK_ENOUGH ? end : PEEK_ENOUGH);
+    if (span > end)
+        span = end;
+    c->span = span;
+    if (count != NULL)
+        *count = (size_t)span;
+    return span != 0 ? hyi_ring_slot(ring, c->head) : NULL;
+}
+
+void hy_ring_release(hy_ring *ring, size_t count)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint64_t span = c->span;
+
+    c->span = 0;
+    if (count < span)
+        span = count;
+    if (span == 0)
+        return;
+    hyi_ring_enter(&c->busy);
+    give_back(ring, c->head + span);
+    hyi_ring_leave(&c->busy);
+}
+
+/* --- anybody -------------------------------------------------------------- */
+
+size_t hy_ring_count(const hy_ring *ring)
+{
+    /* head first: it never overtakes a tail that is read later. */
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    uint64_t count = tail - head;
+
+    return (size_t)(count <= ring->mask ? count : ring->mask + 1);
+}
+
+size_t hy_ring_capacity(const hy_ring *ring)
+{
+    return (size_t)(ring->mask + 1);
+}
+
+int hy_ring_state(const hy_ring *ring)
+{
+    /* Acquire: what was pushed before the close is seen after -EPIPE. */
+    if ((atomic_load_explicit(&ring->writer, memory_order_acquire) &
+         HYI_RING_CLOSED) != 0)
+        return -EPIPE;
+    return hy_ring_count(ring) != 0 ? 0 : -EAGAIN;
+}
+
+int hy_ring_stats_get(const hy_ring *ring, hy_ring_stats *out)
+{
+    const struct hyi_ring_producer *p = &ring->producer;
+    const struct hyi_ring_consumer *c = &ring->consumer;
+    hy_ring_stats s = {0};
+
+    s.capacity = hy_ring_capacity(ring);
+    s.item_bytes = ring->item_bytes;
+    s.flags = ring->flags;
+    s.fenced = p->fenced;
+    s.popped = atomic_load_explicit(&ring->head, memory_order_acquire);
+    s.pushed = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    s.lost = atomic_load_explicit(&c->lost, memory_order_relaxed);
+    s.push_parks = atomic_load_explicit(&p->parks, memory_order_relaxed);
+    s.pop_parks = atomic_load_explicit(&c->parks, memory_order_relaxed);
+    s.push_wakes = atomic_load_explicit(&p->wakes, memory_order_relaxed);
+    s.pop_wakes = atomic_load_explicit(&c->wakes, memory_order_relaxed);
+    return hyi_struct_fill(out, &s, sizeof(s));
+}

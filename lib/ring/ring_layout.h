@@ -1,0 +1,165 @@
+/*
+ * ring_layout.h - the bytes of a ring, and the two ways in which one side
+ * learns of the other.
+ *
+ *      +0     what never changes after init
+ *      +128   producer's own     tail, limit (the tail at which it must look)
+ *      +256   tail               the producer stores, the consumer loads
+ *      +384   consumer's own     head, seen (the tail it knows of)
+ *      +512   head               the consumer stores, exact
+ *      +640   hint               the consumer stores, late: head of a while ago
+ *      +768   reader             who sleeps for items | closed
+ *      +896   writer             who sleeps for room | closed
+ *      +1024  final              where the stream ends, once decided
+ *      +1152  slots              capacity * stride bytes
+ *
+ * Indices run freely in 64 bits; a slot is index & mask.
+ *
+ * Invariant: an owner never loads a line that it publishes on, and
+ * head <= seen <= tail <= limit <= head + capacity at all times.
+ * Upstream: ring.c, ring_wait.c, ring_overwrite.c. Downstream: park.h.
+ */
+#ifndef HYI_RING_LAYOUT_H
+#define HYI_RING_LAYOUT_H
+
+#include <hyperion/ring.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "bits.h"
+#include "check.h"
+
+enum { HYI_RING_MAGIC = 0x676e6972, HYI_RING_VERSION = 1 };
+
+/* In reader and writer, below the waiter's address. */
+#define HYI_RING_CLOSED ((uintptr_t)1)
+
+#define HYI_RING_UNDECIDED UINT64_MAX
+
+/* Written by its side alone; the counters are read by anybody. */
+struct hyi_ring_producer {
+    uint64_t tail;
+    uint64_t limit;
+    uint64_t span; /* items of the last reserve */
+    bool fenced;
+    uint32_t spins; /* pauses before it parks; adapts */
+    _Atomic uint32_t busy;
+    _Atomic uint64_t parks, wakes;
+};
+
+struct hyi_ring_consumer {
+    uint64_t head;
+    uint64_t seen;
+    uint64_t span; /* items of the last peek */
+    uint64_t hinted;
+    bool fenced;
+    bool sealed; /* closed and drained: for good */
+    uint32_t spins;
+    _Atomic uint32_t busy;
+    _Atomic uint64_t parks, wakes, lost;
+};
+
+struct hy_ring {
+    _Atomic uint32_t magic;
+    uint32_t version;
+    uint64_t mask; /* capacity - 1 */
+    size_t item_bytes;
+    size_t stride; /* bytes from slot to slot */
+    size_t bytes;  /* of all, this header included */
+    uint64_t lag;  /* pops after which hint follows head */
+    unsigned flags;
+    bool placed; /* in caller's memory */
+
+    HYI_ALIGNED struct hyi_ring_producer producer;
+    HYI_ALIGNED _Atomic uint64_t tail;
+    HYI_ALIGNED struct hyi_ring_consumer consumer;
+    HYI_ALIGNED _Atomic uint64_t head;
+    HYI_ALIGNED _Atomic uint64_t hint;
+    HYI_ALIGNED _Atomic uintptr_t reader;
+    HYI_ALIGNED _Atomic uintptr_t writer;
+    HYI_ALIGNED _Atomic uint64_t final;
+};
+
+_Static_assert(sizeof(struct hy_ring) % HYI_LINE_BYTES == 0,
+               "the slots start on a line");
+
+static inline unsigned char *hyi_ring_slot(const hy_ring *ring, uint64_t index)
+{
+    return (unsigned char *)(uintptr_t)ring + sizeof(*ring) +
+           (index & ring->mask) * ring->stride;
+}
+
+/* Counters have one writer each: no read-modify-write is needed. */
+static inline void hyi_ring_count_up(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_store_explicit(
+        counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+        memory_order_relaxed);
+}
+
+/* Two producers, or two consumers, at once: found in debug builds. */
+static inline void hyi_ring_enter(_Atomic uint32_t *busy)
+{
+#if HY_DEBUG
+    HYI_ASSERT(atomic_exchange(busy, 1) == 0);
+#else
+    (void)busy;
+#endif
+}
+
+static inline void hyi_ring_leave(_Atomic uint32_t *busy)
+{
+#if HY_DEBUG
+    atomic_store(busy, 0);
+#else
+    (void)busy;
+#endif
+}
+
+/*
+ * Publishes an index, then looks at the other side's word: the light half of
+ * the sleep protocol. Release: pairs with the acquire loads of the index; what
+ * was done to the slots is finished. Between store and load stands nothing but
+ * a barrier for the compiler, since the sleeper's hyi_ring_order is the fence
+ * for both; without membarrier the two are sequentially consistent.
+ */
+static inline uintptr_t hyi_ring_publish(_Atomic uint64_t *index,
+                                         uint64_t value,
+                                         const _Atomic uintptr_t *word,
+                                         bool fenced)
+{
+    if (HYI_UNLIKELY(fenced)) {
+        atomic_store_explicit(index, value, memory_order_seq_cst);
+        return atomic_load_explicit(word, memory_order_seq_cst);
+    }
+    atomic_store_explicit(index, value, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/*
+ * The heavy half of hyi_ring_publish, on the side that is about to sleep or to
+ * seal, between its change of its word and its look at the other's index:
+ * either that look sees the index, or the other side's sees the word.
+ */
+void hyi_ring_order(const hy_ring *ring);
+
+/* The producer has found reader not zero after publishing tail, which was
+ * before earlier. Wakes the sleeper; returns how many of the items between
+ * before and tail are delivered: fewer than all only when it is closed. */
+uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail);
+
+/* The consumer has found a sleeper in writer. */
+void hyi_ring_attend_writer(hy_ring *ring);
+
+/* The consumer has found the ring empty and closed. True: it is drained, for
+ * good. False: a push in flight has won, look again. */
+bool hyi_ring_seal(hy_ring *ring);
+
+/* push and pop of an HY_RING_OVERWRITE ring. */
+size_t hyi_ring_overwrite_bytes(size_t item_bytes);
+void hyi_ring_overwrite_init(hy_ring *ring);
+int hyi_ring_overwrite_push(hy_ring *ring, const void *item);
+int hyi_ring_overwrite_pop(hy_ring *ring, void *item);
+
+#endif

@@ -1,0 +1,225 @@
+/*
+ * ring_wait.c - sleeping on a ring, waking who sleeps, and ending the stream.
+ *
+ *      reader, writer:   [ address of a waiter on the sleeper's stack | closed
+ * ]
+ *
+ *      sleeper                               the other side
+ *      -------                               --------------
+ *      puts its waiter into its word         publishes its index
+ *      hyi_ring_order                        looks at the word
+ * (hyi_ring_publish) looks at the index once more            a waiter: takes it
+ * out, wakes it parks
+ *
+ * Either the sleeper sees the index, or the other side sees the waiter.
+ * Whoever takes the waiter out of the word, by one read-modify-write, decides
+ * its fate: the other side wakes it, once; the sleeper itself is not woken.
+ * A sleep therefore costs at most one wake, and a ring whose consumer keeps up
+ * none. final is decided in the same way between a consumer that finds the ring
+ * closed and empty and a producer whose push was in flight.
+ *
+ * Invariant: a word holds a waiter only while its owner is between putting it
+ * in and returning from wait_on; the frame outlives its use.
+ * Upstream: ring.c. Downstream: park.h, os.h.
+ */
+#include "ring_layout.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "arch.h"
+#include "os.h"
+#include "park.h"
+
+/* Pauses before parking: at the most about what a park and its wake cost
+ * (10-20 us), at the least what finds out that spinning would pay again. */
+enum { SPINS_MIN = 16, SPINS_FIRST = 128, SPINS_MAX = 512 };
+
+/* How long a store can stay unseen where the barrier is refused after it was
+ * granted at init: far less than this. */
+enum { GRACE_NS = 1000000 };
+
+void hyi_ring_order(const hy_ring *ring)
+{
+    static const _Atomic uint32_t never = 0;
+
+    atomic_signal_fence(memory_order_seq_cst);
+    if ((ring->flags & HY_RING_LOCAL) != 0 || ring->producer.fenced)
+        return;
+    if (hyi_os_barrier() == 0)
+        return;
+    hyi_os_futex_wait(&never, 0, hyi_os_now() + GRACE_NS, false);
+}
+
+/* --- taking waiters out --------------------------------------------------- */
+
+/* Sequentially consistent: with fences on both sides it is one half. */
+static uintptr_t take_waiter(_Atomic uintptr_t *word)
+{
+    return atomic_fetch_and(word, HYI_RING_CLOSED);
+}
+
+static bool wake_taken(uintptr_t word, _Atomic uint64_t *wakes)
+{
+    word &= ~HYI_RING_CLOSED;
+    if (word == 0)
+        return false;
+    if (wakes != NULL)
+        hyi_ring_count_up(wakes, 1);
+    hyi_wake((struct hyi_waiter *)word);
+    return true;
+}
+
+uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail)
+{
+    uintptr_t word = take_waiter(&ring->reader);
+    uint64_t final = HYI_RING_UNDECIDED;
+
+    wake_taken(word, &ring->producer.wakes);
+    if ((word & HYI_RING_CLOSED) == 0)
+        return tail - before;
+    /* Pairs with the exchange in hyi_ring_seal: one of the two decides. */
+    if (atomic_compare_exchange_strong(&ring->final, &final, tail))
+        return tail - before;
+    HYI_DEBUG(final >= before);
+    return final < tail ? final - before : tail - before;
+}
+
+void hyi_ring_attend_writer(hy_ring *ring)
+{
+    wake_taken(take_waiter(&ring->writer), &ring->consumer.wakes);
+}
+
+bool hyi_ring_seal(hy_ring *ring)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint64_t final = HYI_RING_UNDECIDED;
+
+    hyi_ring_order(ring);
+    if (atomic_load(&ring->tail) != c->head)
+        return false;
+    /* Pairs with the exchange in hyi_ring_attend_reader. */
+    c->sealed = atomic_compare_exchange_strong(&ring->final, &final, c->head) ||
+                final == c->head;
+    return c->sealed;
+}
+
+void hy_ring_close(hy_ring *ring)
+{
+    /* reader first: a consumer that sees writer closed may rely on it. */
+    uintptr_t reader = atomic_fetch_or(&ring->reader, HYI_RING_CLOSED);
+
+    atomic_fetch_or(&ring->writer, HYI_RING_CLOSED);
+    if ((reader & ~HYI_RING_CLOSED) != 0)
+        wake_taken(take_waiter(&ring->reader), NULL);
+    if (atomic_load(&ring->writer) != HYI_RING_CLOSED)
+        wake_taken(take_waiter(&ring->writer), NULL);
+}
+
+/* --- sleeping ------------------------------------------------------------- */
+
+/* One side as a sleeper. */
+struct side {
+    _Atomic uintptr_t *word;
+    uint32_t *spins;
+    _Atomic uint64_t *parks;
+    bool (*is_ready)(const hy_ring *ring); /* or closed */
+};
+
+static bool has_items(const hy_ring *ring)
+{
+    /* Sequentially consistent, as the store in hyi_ring_publish if fenced. */
+    return atomic_load(&ring->tail) != ring->consumer.head;
+}
+
+static bool has_room(const hy_ring *ring)
+{
+    return ring->producer.tail - atomic_load(&ring->head) <= ring->mask;
+}
+
+static bool is_done(const hy_ring *ring, const struct side *side)
+{
+    return side->is_ready(ring) || (atomic_load(side->word) & HYI_RING_CLOSED);
+}
+
+/* Fibers do not spin: what they wait for may need their worker. */
+static bool spin(const hy_ring *ring, const struct side *side)
+{
+    uint32_t limit = *side->spins;
+
+    if (limit == 0)
+        limit = hyi_os_cpu_count() > 1 ? SPINS_FIRST : SPINS_MIN;
+    if (hyi_parker_self != NULL || (ring->flags & HY_RING_LOCAL) != 0)
+        return false;
+    for (uint32_t i = 0; i < limit; i++) {
+        if (is_done(ring, side)) {
+            *side->spins = limit < SPINS_MAX ? limit * 2 : SPINS_MAX;
+            return true;
+        }
+        hy_arch_pause();
+    }
+    *side->spins = limit > SPINS_MIN ? limit / 2 : SPINS_MIN;
+    return false;
+}
+
+/* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED. */
+static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
+{
+    struct hyi_waiter waiter;
+    uintptr_t old;
+    int r = 0;
+
+    if (until == HY_NOW)
+        return -ETIMEDOUT;
+    if (spin(ring, side))
+        return 0;
+    hyi_waiter_init(&waiter, "ring");
+    old = atomic_fetch_or(side->word, (uintptr_t)&waiter);
+    HYI_ASSERT((old & ~HYI_RING_CLOSED) == 0); /* one sleeper a side */
+    hyi_ring_order(ring);
+    if (!is_done(ring, side)) {
+        hyi_ring_count_up(side->parks, 1);
+        r = hyi_park(&waiter, until);
+        if (r == 0)
+            return 0;
+    }
+    /* Not there any more: it was taken, and its wake is on the way. */
+    if ((take_waiter(side->word) & ~HYI_RING_CLOSED) == 0)
+        hyi_park_claimed(&waiter);
+    return r;
+}
+
+int hy_ring_push_wait(hy_ring *ring, const void *item, hy_deadline until)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+    struct side side = {&ring->writer, &p->spins, &p->parks, has_room};
+    int r = hy_ring_push(ring, item), waited = 0;
+
+    while (r == -EAGAIN) {
+        if (waited != 0)
+            return waited;
+        waited = wait_on(ring, &side, until);
+        if (waited == -ECANCELED)
+            return waited;
+        /* After -ETIMEDOUT once more: room may have come with it. */
+        r = hy_ring_push(ring, item);
+    }
+    return r;
+}
+
+int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    struct side side = {&ring->reader, &c->spins, &c->parks, has_items};
+    int r = hy_ring_pop(ring, item), waited = 0;
+
+    while (r == -EAGAIN) {
+        if (waited != 0)
+            return waited;
+        waited = wait_on(ring, &side, until);
+        if (waited == -ECANCELED)
+            return waited;
+        r = hy_ring_pop(ring, item);
+    }
+    return r;
+}
