@@ -124,3 +124,12 @@ endforeach()
 if(PROJECT_IS_TOP_LEVEL)
   include(HyPackage)
 endif()
+
+# The reference of the public headers: `ninja docs`.
+find_program(HY_DOXYGEN doxygen)
+mark_as_advanced(HY_DOXYGEN)
+if(HY_DOXYGEN AND PROJECT_IS_TOP_LEVEL)
+  configure_file(docs/Doxyfile.in "${PROJECT_BINARY_DIR}/Doxyfile" @ONLY)
+  add_custom_target(docs COMMAND "${HY_DOXYGEN}" "${PROJECT_BINARY_DIR}/Doxyfile"
+    COMMENT "Reference in ${PROJECT_BINARY_DIR}/reference/html" VERBATIM)
+endif()

@@ -26,10 +26,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HY_VERSION_MAJOR  0
-#define HY_VERSION_MINOR  1
-#define HY_VERSION_PATCH  0
-#define HY_VERSION_STRING "0.1.0"
+#define HY_VERSION_MAJOR  0       /**< of the header; hy_version() asks the */
+#define HY_VERSION_MINOR  1       /**< library; both agree in major and minor */
+#define HY_VERSION_PATCH  0       /**< when they belong together */
+#define HY_VERSION_STRING "0.1.0" /**< "major.minor.patch" */
 
 #ifdef __cplusplus
 #define HY_BEGIN_DECLS extern "C" {
@@ -86,8 +86,9 @@ enum hy_report_level {
  * not call back into it; at HY_REPORT_FATAL it runs in a signal handler.
  */
 typedef struct hy_report {
+    /** Gets one line; level is a hy_report_level. */
     void (*write)(void *ctx, int level, const char *message);
-    void *ctx;
+    void *ctx; /**< handed to write */
 } hy_report;
 
 /**

@@ -9,6 +9,7 @@ set -eu
 source=$1
 compiler=$2
 shift 2
+# shellcheck disable=SC2046 # one header is one word
 [ $# -gt 0 ] || set -- $(cat)
 for header in "$@"; do
     echo "#include <hyperion/$header>"

@@ -106,7 +106,9 @@ HY_TEST(base, park_times_out_and_keeps_errno)
 
 static void *wake_soon(void *arg)
 {
-    hyi_os_futex_wait(&(_Atomic uint32_t){0}, 0, hy_after(2000000), false);
+    static _Atomic uint32_t nobody;
+
+    hyi_os_futex_wait(&nobody, 0, hy_after(2000000), false);
     hyi_wake(arg);
     return NULL;
 }

@@ -1,0 +1,10 @@
+# cmake -C cmake/valgrind.cmake -S . -B build-valgrind: ctest runs each unit
+# test under valgrind's memcheck.
+set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "")
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O1 -g" CACHE STRING "")
+set(CMAKE_CROSSCOMPILING_EMULATOR "valgrind;--quiet;--error-exitcode=99;\
+--leak-check=full;--errors-for-leak-kinds=definite;--fair-sched=yes;\
+--child-silent-after-fork=yes;--num-callers=30" CACHE STRING "")
+set(HY_TESTS ON CACHE BOOL "")
+set(HY_TEST_PLAIN ON CACHE BOOL "")
+set(HY_EXAMPLES OFF CACHE BOOL "")
