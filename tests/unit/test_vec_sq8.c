@@ -199,8 +199,10 @@ HY_TEST(vec_sq8, golden)
         hy_sq8 q;
         float score;
 
-        for (size_t i = 0; i < n; i++)
-            x[i] = ldexpf(draw(), (int)(draw_bits() % 9) - 4);
+        for (size_t i = 0; i < n; i++) {
+            x[i] = draw();
+            x[i] = ldexpf(x[i], (int)(draw_bits() % 9) - 4);
+        }
         q = hy_vec_sq8_encode(x, n, codes);
         hy_vec_sq8_decode(q, codes, n, back);
         score = hy_vec_sq8_dot(head, first, q, codes, n);
@@ -213,5 +215,5 @@ HY_TEST(vec_sq8, golden)
         head = q;
         memcpy(first, codes, N);
     }
-    HY_CHECK_MSG(hash == 0x7e8af7aab3b44e65u, "0x%llx", (unsigned long long)hash);
+    HY_CHECK_MSG(hash == 0x32829a0b8a3a1156u, "0x%llx", (unsigned long long)hash);
 }
