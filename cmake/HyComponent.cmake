@@ -142,9 +142,14 @@ function(hy_library name)
   set_property(GLOBAL APPEND PROPERTY HY_LIBRARIES ${name})
   set_property(GLOBAL PROPERTY HY_PARTS_${name} ${ARGN})
   if(HY_OS STREQUAL "linux")
-    # nodelete: a signal handler that somebody saved must never dangle.
-    target_link_options(${name}_shared PRIVATE
+    # nodelete: a signal handler that somebody saved must never dangle; a
+    # plug-in that takes the archive in must stay for the same reason.
+    # Bsymbolic: beside another copy, each calls its own functions.
+    target_link_options(${name}_shared PRIVATE "LINKER:-Bsymbolic-functions"
       "LINKER:--version-script=${map}" "LINKER:-z,nodelete")
+    target_link_options(${name}_static INTERFACE
+      "$<$<IN_LIST:$<TARGET_PROPERTY:TYPE>,MODULE_LIBRARY;SHARED_LIBRARY>:\
+LINKER:-z,nodelete>")
     set_target_properties(${name}_shared PROPERTIES LINK_DEPENDS "${map}")
     # A sanitizer's functions come from the program, so they stay undefined.
     if(NOT CMAKE_C_FLAGS MATCHES "-fsanitize")
