@@ -137,6 +137,156 @@ const struct hy_arch_vec *hy_arch_vec_select(unsigned features);
 
 /* ==== jit_encode.c: machine code out of expressions ====================== */
 
+/*
+ * An expression is a list of typed values in the order in which they are
+ * computed; lib/jit makes it, assigns registers, and calls the functions below
+ * once for each value. A port knows encodings, and nothing of parsing, lifetime
+ * or spilling.
+ *
+ * A kernel computes a group of elements at a time, one vector register for
+ * four bytes an element, a pair for eight:
+ *
+ *      F32 I32 U8 TRUTH   | e0 e1 .. e(lanes-1) |          U8 as 0..255 in 32
+ *      F64 I64            | first half | second half |     bits, TRUTH as 0 or
+ *                                                          all ones in 32 bits
+ *
+ * With jit->vector false the same code computes one element, in lane 0 of one
+ * register; what the other lanes hold is never seen.
+ */
+enum hy_arch_jit_type {
+    HY_ARCH_JIT_F32 = 1, /* as enum hy_type */
+    HY_ARCH_JIT_F64,
+    HY_ARCH_JIT_I32,
+    HY_ARCH_JIT_I64,
+    HY_ARCH_JIT_U8,
+    HY_ARCH_JIT_TRUTH,
+    HY_ARCH_JIT_TYPES
+};
+
+enum hy_arch_jit_op {
+    HY_ARCH_JIT_COLUMN, /* a: which; u8 columns give U8 */
+    HY_ARCH_JIT_PARAM,  /* a: which */
+    HY_ARCH_JIT_CONST,  /* a: which of the constants */
+    HY_ARCH_JIT_ADD,    /* from here on a, b, c: values; F32 F64 I32 I64 */
+    HY_ARCH_JIT_SUB,
+    HY_ARCH_JIT_MUL,
+    HY_ARCH_JIT_DIV,
+    HY_ARCH_JIT_MOD, /* I32 I64 */
+    HY_ARCH_JIT_MIN, /* a < b ? a : b */
+    HY_ARCH_JIT_MAX, /* a > b ? a : b */
+    HY_ARCH_JIT_NEG,
+    HY_ARCH_JIT_ABS,
+    HY_ARCH_JIT_SQRT, /* F32 F64 */
+    HY_ARCH_JIT_EQ,   /* from: the operands' type; gives TRUTH */
+    HY_ARCH_JIT_NE,
+    HY_ARCH_JIT_LT,
+    HY_ARCH_JIT_LE,
+    HY_ARCH_JIT_AND, /* of TRUTH */
+    HY_ARCH_JIT_OR,
+    HY_ARCH_JIT_NOT,
+    HY_ARCH_JIT_SELECT, /* a (TRUTH) ? b : c */
+    HY_ARCH_JIT_CVT,    /* from: the operand's type */
+    HY_ARCH_JIT_OPS
+};
+
+struct hy_arch_jit_node {
+    uint8_t op, type, from;
+    uint8_t uses;     /* 0, 1, or 2 for more */
+    uint16_t a, b, c; /* operands; unused ones repeat a */
+    uint16_t last;    /* the last value that uses this one; itself if none */
+};
+
+/* Registers of one value; second is unused for 4-byte types and elements. */
+struct hy_arch_jit_reg {
+    uint8_t first, second;
+};
+
+enum { HY_ARCH_JIT_POOL = 96, HY_ARCH_JIT_FIXUPS = 512 };
+
+/* A place in the code that refers to a constant of the pool behind it. */
+struct hy_arch_jit_fixup {
+    uint32_t at;
+    uint32_t pool;
+};
+
+/* One emission. The caller sets start, at, end and zeroes the rest. */
+struct hy_arch_jit {
+    uint8_t *start, *at, *end;
+    bool vector;       /* a group, or one element */
+    bool full;         /* something did not fit: the code is useless */
+    uint8_t pointers;  /* columns whose addresses stay in registers */
+    unsigned frame_at; /* where the frame's size is patched in, twice */
+    unsigned frame_end_at;
+    uint8_t *loop, *skip; /* of the loop being emitted */
+    unsigned pool_count, fixup_count;
+    uint64_t pool[HY_ARCH_JIT_POOL];
+    struct hy_arch_jit_fixup fixups[HY_ARCH_JIT_FIXUPS];
+};
+
+/* What registers there are. */
+struct hy_arch_jit_shape {
+    uint32_t registers; /* bit n: vector register n may hold a value */
+    unsigned lanes;     /* elements of a group: 8 or 4 */
+    unsigned hoist;     /* of them for constants and parameters in a loop */
+    unsigned pointers;  /* column addresses kept in registers */
+    unsigned frame_max; /* bytes of stack that the frame may have */
+    unsigned scratch;   /* the first bytes of a frame, for the port itself */
+    uint8_t trap;       /* a byte that, repeated, does not execute */
+};
+
+/* False when this processor has no back end; *out is untouched then. */
+bool hy_arch_jit_shape(struct hy_arch_jit_shape *out);
+
+/* Whether op may write its result onto the registers of an operand. */
+bool hy_arch_jit_in_place(unsigned op, unsigned type, unsigned from);
+
+/*
+ * int eval(columns, params, out, count): entry with landing pad; loads the
+ * addresses of columns[0 .. count) into registers. The caller then emits
+ * hoisted values, a vector loop and an element loop.
+ */
+void hy_arch_jit_eval_begin(struct hy_arch_jit *jit, const uint16_t *columns,
+                            unsigned count);
+void hy_arch_jit_eval_end(struct hy_arch_jit *jit);
+
+/* A loop over what is left of count, by groups or by elements. */
+void hy_arch_jit_loop_begin(struct hy_arch_jit *jit);
+void hy_arch_jit_loop_end(struct hy_arch_jit *jit);
+
+/* int test(columns, params, row): entry; then one element; returns truth. */
+void hy_arch_jit_test_begin(struct hy_arch_jit *jit);
+void hy_arch_jit_test_end(struct hy_arch_jit *jit, unsigned truth);
+
+/* After begin and end: the frame they share is this large. */
+void hy_arch_jit_frame(struct hy_arch_jit *jit, unsigned bytes);
+
+/* pointer: which of the addresses in registers, or -1 to fetch column a's. */
+void hy_arch_jit_load(struct hy_arch_jit *jit,
+                      const struct hy_arch_jit_node *node, int pointer,
+                      uint64_t constant, struct hy_arch_jit_reg to);
+void hy_arch_jit_store(struct hy_arch_jit *jit, unsigned type,
+                       struct hy_arch_jit_reg from);
+void hy_arch_jit_spill(struct hy_arch_jit *jit, unsigned offset, unsigned reg);
+void hy_arch_jit_reload(struct hy_arch_jit *jit, unsigned offset, unsigned reg);
+
+/*
+ * Computes node into to. Operand registers keep their content; to is apart from
+ * them, or, where hy_arch_jit_in_place says so, the very registers of one.
+ */
+void hy_arch_jit_compute(struct hy_arch_jit *jit,
+                         const struct hy_arch_jit_node *node,
+                         struct hy_arch_jit_reg to, struct hy_arch_jit_reg a,
+                         struct hy_arch_jit_reg b, struct hy_arch_jit_reg c);
+
+/* Puts the pool behind the code; afterwards start .. at is complete. */
+void hy_arch_jit_finish(struct hy_arch_jit *jit);
+
+/*
+ * A function that returns value, for trying out code memory: at most 32 bytes
+ * at to. Returns its length, 0 when there is no back end.
+ */
+size_t hy_arch_jit_constant(uint8_t *to, uint32_t value);
+
 /* ==== jit_patch.c: rewriting a patch site ================================ */
 
 #endif

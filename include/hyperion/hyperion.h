@@ -6,6 +6,7 @@
 #define HYPERION_HYPERION_H
 
 #include <hyperion/base.h>
+#include <hyperion/jit.h>
 #include <hyperion/ring.h>
 #include <hyperion/vec.h>
 

@@ -73,6 +73,9 @@ int hyi_os_decommit(void *address, size_t bytes);
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
                     int protection, bool shared);
 
+/* Children made by fork do not inherit this mapping. */
+int hyi_os_exclude_from_fork(void *address, size_t bytes);
+
 /* A file that exists only as memory, close-on-exec. */
 int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes);
 

@@ -233,6 +233,13 @@ int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
     return 0;
 }
 
+int hyi_os_exclude_from_fork(void *address, size_t bytes)
+{
+    int saved = errno;
+
+    return result_of(madvise(address, bytes, MADV_DONTFORK), saved);
+}
+
 int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
 {
     int saved = errno;

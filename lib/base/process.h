@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What the kernel was found to offer; probed once, any thread may race. */
 enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
@@ -31,6 +32,13 @@ struct hyi_fault_registry {
 struct hyi_process {
     struct hyi_fault_registry fault;
     _Atomic int barrier; /* membarrier, private expedited (os.h) */
+
+    /* Code memory (lib/jit/code.c). The lock is held for some ten
+     * nanoseconds, or while a region is mapped, and across fork. */
+    _Atomic unsigned code_caps; /* hy_code_caps; 0 = not yet probed */
+    pthread_mutex_t code_lock;
+    uint32_t code_forks;    /* under code_lock: counted in parent and child */
+    bool code_watches_fork; /* under code_lock */
 
     _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
     _Atomic(void *) trace_ctx;
