@@ -289,4 +289,31 @@ size_t hy_arch_jit_constant(uint8_t *to, uint32_t value);
 
 /* ==== jit_patch.c: rewriting a patch site ================================ */
 
+/*
+ * The four forms of include/hyperion/inline/patch.h: a site asks its head or
+ * passes it by; a head loads the key or takes the branch.
+ */
+enum hy_arch_patch {
+    HY_ARCH_PATCH_ASKS,
+    HY_ARCH_PATCH_PASSES,
+    HY_ARCH_PATCH_LOADS,
+    HY_ARCH_PATCH_TAKES
+};
+
+/* Bytes by which two forms differ, at the address of the site or of the head;
+ * 0 where a site is no code that could be rewritten. */
+size_t hy_arch_patch_bytes(void);
+
+/* Those bytes, little-endian, for the site or head of a pair. */
+uint32_t hy_arch_patch_code(enum hy_arch_patch form, const void *site,
+                            const void *head);
+
+/* True when the pair is as the compiler leaves it (asks, loads) and lies so
+ * that rewriting it is safe. Reads both. */
+bool hy_arch_patch_is_pristine(const void *site, const void *head);
+
+/* True when the vendor permits that one processor stores those bytes while
+ * another executes them: it then runs the old form or the new one. */
+bool hy_arch_patch_in_place(void);
+
 #endif

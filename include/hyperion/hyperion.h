@@ -7,6 +7,7 @@
 
 #include <hyperion/base.h>
 #include <hyperion/jit.h>
+#include <hyperion/patch.h>
 #include <hyperion/ring.h>
 #include <hyperion/vec.h>
 

@@ -79,4 +79,29 @@ int hyi_os_exclude_from_fork(void *address, size_t bytes);
 /* A file that exists only as memory, close-on-exec. */
 int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes);
 
+/* --- rewriting code ------------------------------------------------------- */
+
+/*
+ * Makes every running thread of this process refetch its instructions before
+ * it returns to user code. -ENOTSUP where it is missing.
+ */
+int hyi_os_barrier_core(void);
+
+/*
+ * A file through which code can be written although its mapping forbids it; it
+ * is the calling process's, so it is opened for each use (a child that kept its
+ * parent's would write to the parent). write and read: all bytes, or an error.
+ */
+int hyi_os_code_open(int *fd);
+void hyi_os_code_close(int fd);
+int hyi_os_code_write(int fd, void *at, const void *bytes, size_t count);
+int hyi_os_code_read(int fd, const void *at, void *bytes, size_t count);
+
+/*
+ * Puts other pages, readable and executable, in the place of these. A thread
+ * that runs there sees the old pages or the new ones, at worst after a wait in
+ * a page fault; none sees a page that changes. On failure they are as before.
+ */
+int hyi_os_code_replace(void *pages, const void *content, size_t bytes);
+
 #endif

@@ -31,7 +31,9 @@
 
 enum {
     MEMBARRIER_PRIVATE_EXPEDITED = 1 << 3,
-    MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 1 << 4
+    MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 1 << 4,
+    MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE = 1 << 5,
+    MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE = 1 << 6
 };
 
 /* The negative errno value of a call that returns -1, errno put back. */
@@ -256,4 +258,88 @@ int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
     }
     *fd = file;
     return 0;
+}
+
+/* --- rewriting code ------------------------------------------------------- */
+
+int hyi_os_barrier_core(void)
+{
+    int saved = errno;
+    int state =
+        atomic_load_explicit(&hyi_process.barrier_core, memory_order_relaxed);
+
+    if (state == HYI_PROBE_UNKNOWN) {
+        long r = syscall(SYS_membarrier,
+                         MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
+
+        state = r == 0 ? HYI_PROBE_YES : HYI_PROBE_NO;
+        atomic_store_explicit(&hyi_process.barrier_core, state,
+                              memory_order_relaxed);
+    }
+    if (state == HYI_PROBE_NO) {
+        errno = saved;
+        return -ENOTSUP;
+    }
+    return result_of(
+        syscall(SYS_membarrier, MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0),
+        saved);
+}
+
+int hyi_os_code_open(int *fd)
+{
+    int saved = errno;
+    int file = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+
+    if (file < 0)
+        return result_of(-1, saved);
+    *fd = file;
+    return 0;
+}
+
+void hyi_os_code_close(int fd)
+{
+    int saved = errno;
+
+    close(fd);
+    errno = saved;
+}
+
+int hyi_os_code_write(int fd, void *at, const void *bytes, size_t count)
+{
+    int saved = errno;
+    ssize_t done = pwrite(fd, bytes, count, (off_t)(uintptr_t)at);
+
+    if (done < 0)
+        return result_of(-1, saved);
+    return (size_t)done == count ? 0 : -EIO;
+}
+
+int hyi_os_code_read(int fd, const void *at, void *bytes, size_t count)
+{
+    int saved = errno;
+    ssize_t done = pread(fd, bytes, count, (off_t)(uintptr_t)at);
+
+    if (done < 0)
+        return result_of(-1, saved);
+    return (size_t)done == count ? 0 : -EIO;
+}
+
+int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
+{
+    int saved = errno;
+    int fd = -1, r;
+
+    /* A private mapping of a file that nobody can open again: no address ever
+     * writes it, and a forked child has its own. */
+    r = hyi_os_memory_file(&fd, "hyperion-code", bytes);
+    if (r != 0)
+        return r;
+    r = hyi_os_code_write(fd, NULL, content, bytes);
+    /* Raw: a sanitizer's mmap would take new pages for new data. */
+    if (r == 0 &&
+        syscall(SYS_mmap, pages, bytes, PROT_READ | PROT_EXEC,
+                MAP_PRIVATE | MAP_FIXED | MAP_POPULATE, (long)fd, 0L) == -1)
+        r = result_of(-1, saved);
+    hyi_os_code_close(fd);
+    return r;
 }

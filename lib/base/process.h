@@ -31,7 +31,15 @@ struct hyi_fault_registry {
 
 struct hyi_process {
     struct hyi_fault_registry fault;
-    _Atomic int barrier; /* membarrier, private expedited (os.h) */
+    _Atomic int barrier;      /* membarrier, private expedited (os.h) */
+    _Atomic int barrier_core; /* the same, refetching instructions */
+
+    struct hyi_patch_module
+        *patch_modules; /* lib/jit/patch.c, under its lock */
+    _Atomic uint32_t patch_lock;
+    _Atomic int patch_way; /* 0: not yet tried; 1 + one of HY_PATCH_... */
+    _Atomic uint64_t patch_switches, patch_failures; /* hy_patch_stats */
+    _Atomic uint64_t patch_last_ns, patch_max_ns;
 
     /* Code memory (lib/jit/code.c). The lock is held for some ten
      * nanoseconds, or while a region is mapped, and across fork. */

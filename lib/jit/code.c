@@ -21,6 +21,8 @@
  */
 #include "code.h"
 
+#include <hyperion/patch.h>
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -225,6 +227,8 @@ unsigned hy_code_caps(void)
 
     if (caps == 0) {
         caps = hyi_code_probe() | CAPS_KNOWN;
+        if (hy_patch_caps() != 0)
+            caps |= HY_CODE_PATCH;
         atomic_store_explicit(&hyi_process.code_caps, caps,
                               memory_order_relaxed);
     }

@@ -1,0 +1,63 @@
+/*
+ * patch_write.h - writing the forms of patch sites into code.
+ * Upstream: patch.c. Downstream: patch_write.c.
+ */
+#ifndef HYI_PATCH_WRITE_H
+#define HYI_PATCH_WRITE_H
+
+#include <hyperion/patch.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "arch.h"
+
+/* What the code of a site says now. */
+enum hyi_patch_form {
+    HYI_PATCH_UNDECIDED, /* asks, and the head loads */
+    HYI_PATCH_PASSES,    /* passes, and the head loads */
+    HYI_PATCH_TAKES      /* asks, and the head takes */
+};
+
+struct hyi_patch_site {
+    uint8_t *code, *head;
+    hy_patch *key;
+    _Atomic uint32_t *lock;      /* of the pages of its module's code */
+    struct hyi_patch_site *next; /* of the same key, under its lock */
+    _Atomic uint8_t form;        /* written under the lock of the key */
+    bool likely;                 /* passes when the key is on */
+    bool fixed;                  /* is never decided */
+};
+
+/* One form of one site to be written. */
+struct hyi_patch_edit {
+    struct hyi_patch_site *site;
+    uint8_t *at;              /* the site or its head */
+    enum hy_arch_patch from;  /* what stands there */
+    enum hy_arch_patch to;    /* what shall stand there */
+    enum hyi_patch_form form; /* the site's, once it does */
+};
+
+/* A lock in one word, zero when free; works between two copies of the library
+ * in one process. */
+void hyi_patch_lock(_Atomic uint32_t *word);
+void hyi_patch_unlock(_Atomic uint32_t *word);
+
+/* HY_PATCH_STORE, HY_PATCH_REMAP or 0; finds out at its first call. */
+unsigned hyi_patch_way(void);
+
+/*
+ * Makes the edits, sorting them by address. The keys of their sites are locked
+ * by the caller. 0, or the error of the first that could not be made; the form
+ * of every site is what its code says either way.
+ */
+int hyi_patch_write(struct hyi_patch_edit *edits, size_t count, unsigned way);
+
+/* Relaxed: ordered by the lock of the key; a monitor may be a switch late. */
+static inline enum hyi_patch_form
+hyi_patch_form_of(const struct hyi_patch_site *site)
+{
+    return (enum hyi_patch_form)atomic_load_explicit(&site->form,
+                                                     memory_order_relaxed);
+}
+
+#endif
