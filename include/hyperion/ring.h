@@ -219,8 +219,8 @@ typedef struct hy_ring_stats {
     uint64_t pushed;   /**< items published */
     uint64_t popped;   /**< items taken or dropped as the oldest */
     uint64_t lost;     /**< of these, dropped (HY_RING_OVERWRITE) */
-    uint64_t push_parks, pop_parks; /**< how often each side parked */
-    uint64_t push_wakes, pop_wakes; /**< how often each side woke the other */
+    uint64_t push_parks, pop_parks; /**< how often each went to sleep */
+    uint64_t push_wakes, pop_wakes; /**< how often each woke the other */
 } hy_ring_stats;
 
 /** Fills *out; of a moment ago. Anybody. 0, or -EINVAL for a bad size. */

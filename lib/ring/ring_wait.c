@@ -174,11 +174,11 @@ static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
     if (spin(ring, side))
         return 0;
     hyi_waiter_init(&waiter, "ring");
+    hyi_ring_count_up(side->parks, 1);
     old = atomic_fetch_or(side->word, (uintptr_t)&waiter);
     HYI_ASSERT((old & ~HYI_RING_CLOSED) == 0); /* one sleeper a side */
     hyi_ring_order(ring);
     if (!is_done(ring, side)) {
-        hyi_ring_count_up(side->parks, 1);
         r = hyi_park(&waiter, until);
         if (r == 0)
             return 0;

@@ -90,7 +90,7 @@ HY_RING_INLINE void hy_ring_i_init(struct hy_ring_indices *i, uint64_t capacity)
     i->limit = capacity;
 }
 
-/* Relaxed: a close orders nothing by itself; see hy_ring_i_items. */
+/* Relaxed: a close orders nothing by itself; see hy_ring_i_look_for_items. */
 HY_RING_INLINE int hy_ring_i_is_closed(const struct hy_ring_indices *i)
 {
     return __atomic_load_n(&i->closed, __ATOMIC_RELAXED) != 0;
@@ -129,10 +129,9 @@ HY_RING_INLINE void hy_ring_i_publish(struct hy_ring_indices *i, uint64_t tail)
     __atomic_store_n(&i->tail, tail, __ATOMIC_RELEASE);
 }
 
-/* The consumer's slow path: how many items there are. *error is 0, or says why
- * there are none. */
-HY_RING_COLD uint64_t hy_ring_i_look_for_items(struct hy_ring_indices *i,
-                                               int *error)
+/* The consumer's slow path: 0 with items from own_head to seen, or why there
+ * are none. */
+HY_RING_COLD int hy_ring_i_look_for_items(struct hy_ring_indices *i)
 {
     int closed;
 
@@ -144,25 +143,23 @@ HY_RING_COLD uint64_t hy_ring_i_look_for_items(struct hy_ring_indices *i,
      * before it is seen below. */
     closed = __atomic_load_n(&i->closed, __ATOMIC_ACQUIRE) != 0;
     i->seen = __atomic_load_n(&i->tail, __ATOMIC_ACQUIRE);
-    *error = 0;
-    if (i->seen == i->own_head)
-        *error = closed ? -EPIPE : -EAGAIN;
-    return i->seen - i->own_head;
+    if (i->seen != i->own_head)
+        return 0;
+    return closed ? -EPIPE : -EAGAIN;
 }
 
-HY_RING_INLINE int hy_ring_i_is_used_up(const struct hy_ring_indices *i)
+HY_RING_INLINE int hy_ring_i_find(struct hy_ring_indices *i)
 {
-    return i->seen == i->own_head;
+    return HY_RING_LIKELY(i->seen != i->own_head) ? 0
+                                                  : hy_ring_i_look_for_items(i);
 }
 
 HY_RING_INLINE uint64_t hy_ring_i_items(struct hy_ring_indices *i,
                                         uint64_t want)
 {
-    uint64_t items = i->seen - i->own_head;
-    int error;
-
-    return HY_RING_LIKELY(items >= want) ? items
-                                         : hy_ring_i_look_for_items(i, &error);
+    if (HY_RING_UNLIKELY(i->seen - i->own_head < want))
+        (void)hy_ring_i_look_for_items(i);
+    return i->seen - i->own_head;
 }
 
 HY_RING_INLINE void hy_ring_i_give_back(struct hy_ring_indices *i,
@@ -223,18 +220,11 @@ HY_RING_INLINE void hy_ring_l_publish(struct hy_ring_local_indices *i,
     i->own_tail = tail;
 }
 
-HY_RING_INLINE uint64_t
-hy_ring_l_look_for_items(struct hy_ring_local_indices *i, int *error)
+HY_RING_INLINE int hy_ring_l_find(const struct hy_ring_local_indices *i)
 {
-    uint64_t items = i->own_tail - i->own_head;
-
-    *error = items != 0 ? 0 : (i->closed ? -EPIPE : -EAGAIN);
-    return items;
-}
-
-HY_RING_INLINE int hy_ring_l_is_used_up(const struct hy_ring_local_indices *i)
-{
-    return i->own_tail == i->own_head;
+    if (HY_RING_LIKELY(i->own_tail != i->own_head))
+        return 0;
+    return i->closed ? -EPIPE : -EAGAIN;
 }
 
 HY_RING_INLINE uint64_t hy_ring_l_items(struct hy_ring_local_indices *i,
@@ -286,10 +276,9 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
     HY_RING_INLINE int name##_pop(name *r, type *item)                         \
     {                                                                          \
         uint64_t head = r->i.own_head;                                         \
-        int error;                                                             \
+        int error = hy_ring_##k##_find(&r->i);                                 \
                                                                                \
-        if (HY_RING_UNLIKELY(hy_ring_##k##_is_used_up(&r->i)) &&               \
-            hy_ring_##k##_look_for_items(&r->i, &error) == 0)                  \
+        if (HY_RING_UNLIKELY(error != 0))                                      \
             return error;                                                      \
         *item = r->slots[head & ((capacity_)-1)];                              \
         hy_ring_##k##_give_back(&r->i, head + 1, HY_RING_LAG(capacity_));      \
