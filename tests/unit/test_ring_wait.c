@@ -20,7 +20,10 @@
 #include "ring_layout.h"
 
 /* Long against any scheduling delay, short against a test's patience. */
-enum { PATIENCE_NS = 2000000000 };
+#define PATIENCE_NS UINT64_C(2000000000)
+
+/* Words of an item that takes long enough to copy to be torn. */
+enum { LONG_ITEM = 64 };
 
 static hy_ring *make(size_t item_bytes, size_t capacity, unsigned flags)
 {
@@ -227,7 +230,7 @@ static void check_answers(uint64_t count)
 
 HY_TEST(ring_wait, no_wake_is_lost_between_question_and_answer)
 {
-    check_answers(100000);
+    check_answers(150000);
 }
 
 HY_TEST(ring_wait, no_wake_is_lost_between_fenced_question_and_answer)
@@ -235,7 +238,7 @@ HY_TEST(ring_wait, no_wake_is_lost_between_fenced_question_and_answer)
     int probe = atomic_load(&hyi_process.barrier);
 
     atomic_store(&hyi_process.barrier, HYI_PROBE_NO);
-    check_answers(100000);
+    check_answers(150000);
     atomic_store(&hyi_process.barrier, probe);
 }
 
@@ -244,7 +247,7 @@ static void *pop_one(void *arg)
     struct pair *p = arg;
     uint64_t item;
 
-    p->result = hy_ring_pop_wait(p->ring, &item, HY_FOREVER);
+    p->result = hy_ring_pop_wait(p->ring, &item, hy_after(5 * PATIENCE_NS));
     atomic_store(&p->done, 1);
     return NULL;
 }
@@ -254,7 +257,7 @@ static void *push_one(void *arg)
     struct pair *p = arg;
     uint64_t item = 9;
 
-    p->result = hy_ring_push_wait(p->ring, &item, HY_FOREVER);
+    p->result = hy_ring_push_wait(p->ring, &item, hy_after(5 * PATIENCE_NS));
     atomic_store(&p->done, 1);
     return NULL;
 }
@@ -322,23 +325,27 @@ HY_TEST(ring_wait, a_batch_and_a_span_wake_too)
 HY_TEST(ring_wait, close_wakes_both_sides)
 {
     struct pair p = {.ring = make(8, 1, 0), .result = 1};
-    uint64_t item = 1;
+    uint64_t item = 1, before;
     pthread_t t;
 
     HY_CHECK_EQ(hyi_os_thread_start(&t, pop_one, &p), 0);
     sleep_until_parked(p.ring);
+    before = hy_now();
     hy_ring_close(p.ring);
     pthread_join(t, NULL);
     HY_CHECK_EQ(p.result, -EPIPE);
+    HY_CHECK(hy_now() - before < PATIENCE_NS);
     hy_ring_destroy(p.ring);
 
     p.ring = make(8, 1, 0);
     HY_CHECK_EQ(hy_ring_push(p.ring, &item), 0);
     HY_CHECK_EQ(hyi_os_thread_start(&t, push_one, &p), 0);
     sleep_until_parked(p.ring);
+    before = hy_now();
     hy_ring_close(p.ring);
     pthread_join(t, NULL);
     HY_CHECK_EQ(p.result, -EPIPE);
+    HY_CHECK(hy_now() - before < PATIENCE_NS);
     HY_CHECK_EQ(hy_ring_pop(p.ring, &item), 0);
     HY_CHECK_EQ(item, 1);
     HY_CHECK_EQ(hy_ring_pop(p.ring, &item), -EPIPE);
@@ -579,22 +586,23 @@ HY_TEST(ring_wait, a_close_against_pushes_in_flight_loses_nothing)
 static void *push_without_looking(void *arg)
 {
     struct pair *p = arg;
-    uint64_t item[8];
+    uint64_t item[LONG_ITEM], i = 0;
 
-    for (uint64_t i = 0; i < p->count; i++) {
-        for (int w = 0; w < 8; w++)
+    for (; atomic_load_explicit(&p->done, memory_order_relaxed) == 0; i++) {
+        for (int w = 0; w < LONG_ITEM; w++)
             item[w] = scramble(i) + (uint64_t)w;
         if (hy_ring_push(p->ring, item) != 0)
             p->result = 1;
     }
+    p->count = i;
     hy_ring_close(p->ring);
     return NULL;
 }
 
 HY_TEST(ring_wait, overwriting_never_shows_a_torn_item)
 {
-    struct pair p = {.ring = make(64, 4, HY_RING_OVERWRITE), .count = 400000};
-    uint64_t item[8], taken = 0, next = 0;
+    struct pair p = {.ring = make(8 * LONG_ITEM, 2, HY_RING_OVERWRITE)};
+    uint64_t item[LONG_ITEM], taken = 0, next = 0;
     pthread_t t;
     int r;
 
@@ -602,16 +610,16 @@ HY_TEST(ring_wait, overwriting_never_shows_a_torn_item)
     while ((r = hy_ring_pop(p.ring, item)) != -EPIPE) {
         if (r != 0)
             continue;
-        for (int w = 1; w < 8; w++)
+        for (int w = 1; w < LONG_ITEM; w++)
             HY_CHECK_EQ(item[w], item[0] + (uint64_t)w);
-        while (next < p.count && scramble(next) != item[0])
-            next++;
-        HY_CHECK(next < p.count); /* a real item, later than the last */
+        while (scramble(next) != item[0]) /* a real one, after the last */
+            HY_CHECK(++next < UINT32_MAX);
         next++;
-        taken++;
+        atomic_store(&p.done, ++taken >= 100000);
     }
     pthread_join(t, NULL);
     HY_CHECK_EQ(p.result, 0);
+    HY_CHECK(next <= p.count);
     HY_CHECK_EQ(taken + stats_of(p.ring).lost, p.count);
     hy_ring_destroy(p.ring);
 }
