@@ -85,6 +85,62 @@ void hy_arch_fault_read(struct hy_arch_fault *out, const void *info,
 
 /* ==== switch.S: contexts ================================================= */
 
+/*
+ * Prepares a context on the stack [stack, stack + bytes), bytes >= 512: the
+ * first switch to it calls entry(arg, value), which never returns. Gives the
+ * stack pointer to switch to. Writes only to the stack's upper end. (generic:
+ * keeps a ucontext_t there, and needs 16 KiB.)
+ */
+void *hy_arch_context_make(void *stack, size_t bytes,
+                           void (*entry)(void *arg, void *value), void *arg);
+
+/*
+ * Saves what a called function must keep on the current stack, its pointer in
+ * *from, and continues what was saved at to; there the switch returns value.
+ * Before: to came from hy_arch_context_make or from an earlier switch, and has
+ * not been continued since. A signal may arrive at any instruction: all that
+ * is live lies above the stack pointer.
+ */
+void *hy_arch_switch(void **from, void *to, void *value);
+
+/*
+ * The floating-point environment in one word: rounding, exception masks and
+ * flags. 0 where the portable half does not know one.
+ */
+static inline uint64_t hy_arch_fp_env_get(void)
+{
+#if !defined(HY_NO_ASM) && defined(__x86_64__)
+    uint32_t mxcsr;
+    uint16_t x87;
+
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(x87));
+    return (uint64_t)x87 << 32 | mxcsr;
+#elif !defined(HY_NO_ASM) && defined(__aarch64__)
+    uint64_t fpcr;
+
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    return fpcr;
+#else
+    return 0;
+#endif
+}
+
+static inline void hy_arch_fp_env_set(uint64_t env)
+{
+#if !defined(HY_NO_ASM) && defined(__x86_64__)
+    uint32_t mxcsr = (uint32_t)env;
+    uint16_t x87 = (uint16_t)(env >> 32);
+
+    __asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
+    __asm__ volatile("fldcw %0" : : "m"(x87));
+#elif !defined(HY_NO_ASM) && defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(env));
+#else
+    (void)env;
+#endif
+}
+
 /* ==== vec_<isa>.c: kernels =============================================== */
 
 /*

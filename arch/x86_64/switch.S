@@ -1,0 +1,144 @@
+/*
+ * switch.S - from one stack to another (System V x86-64 calling convention).
+ *
+ * A suspended context is its stack pointer. What lies there:
+ *
+ *      sp + 56   caller's frame ...
+ *      sp + 48   return address        (made: first_step)
+ *      sp + 40   rbp                   (made: 0, the end of the chain)
+ *      sp + 32   rbx                   (made: entry)
+ *      sp + 24   r12                   (made: arg)
+ *      sp + 16   r13
+ *      sp +  8   r14
+ *      sp +  0   r15
+ *
+ * Invariant: the switch is entered by a call and left by a ret, on both sides,
+ * with nothing between, so that the return predictor stays in step; and the
+ * frame has one layout before and after the stack pointer changes, so that the
+ * unwind information is true at every instruction.
+ *
+ * Upstream: lib/runtime. Downstream: nothing.
+ */
+#if defined(__APPLE__)
+#define SYMBOL(name) _##name
+#else
+#define SYMBOL(name) name
+#endif
+
+        .text
+#if defined(__APPLE__)
+        .globl  SYMBOL(hy_arch_switch)
+        .private_extern SYMBOL(hy_arch_switch)
+        .globl  SYMBOL(hy_arch_context_make)
+        .private_extern SYMBOL(hy_arch_context_make)
+#else
+        .globl  hy_arch_switch
+        .hidden hy_arch_switch
+        .type   hy_arch_switch, @function
+        .globl  hy_arch_context_make
+        .hidden hy_arch_context_make
+        .type   hy_arch_context_make, @function
+        .type   first_step, @function
+#endif
+
+/* void *hy_arch_switch(void **from: rdi, void *to: rsi, void *value: rdx) */
+        .p2align 6
+SYMBOL(hy_arch_switch):
+        .cfi_startproc
+        endbr64
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        pushq   %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+        pushq   %r12
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r12, 0
+        pushq   %r13
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r13, 0
+        pushq   %r14
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r14, 0
+        pushq   %r15
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r15, 0
+        movq    %rsp, (%rdi)
+        movq    %rsi, %rsp
+        movq    %rdx, %rax
+        popq    %r15
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r15
+        popq    %r14
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r14
+        popq    %r13
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r13
+        popq    %r12
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r12
+        popq    %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbx
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        ret
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_switch, . - hy_arch_switch
+#endif
+
+/* Where a made context begins: entry(arg, value). Nobody called it, which is
+   what an undefined return address tells the unwinder. */
+        .p2align 4
+first_step:
+        .cfi_startproc
+        .cfi_undefined %rip
+        movq    %r12, %rdi
+        movq    %rax, %rsi
+        callq   *%rbx
+        ud2
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   first_step, . - first_step
+#endif
+
+/* void *hy_arch_context_make(void *stack: rdi, size_t bytes: rsi,
+                              entry: rdx, void *arg: rcx) */
+        .p2align 4
+SYMBOL(hy_arch_context_make):
+        .cfi_startproc
+        endbr64
+        leaq    (%rdi,%rsi), %rax
+        andq    $-16, %rax
+        subq    $72, %rax
+        xorl    %esi, %esi
+        movq    %rsi, 64(%rax)
+        movq    %rsi, 56(%rax)
+        leaq    first_step(%rip), %rdi
+        movq    %rdi, 48(%rax)
+        movq    %rsi, 40(%rax)
+        movq    %rdx, 32(%rax)
+        movq    %rcx, 24(%rax)
+        movq    %rsi, 16(%rax)
+        movq    %rsi, 8(%rax)
+        movq    %rsi, (%rax)
+        ret
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_context_make, . - hy_arch_context_make
+#endif
+
+#if !defined(__APPLE__)
+/* Indirect branches land on endbr64 here (IBT). A shadow stack is not
+   switched, so SHSTK is not claimed. */
+        .section .note.gnu.property, "a", @note
+        .p2align 3
+        .long   4, 16, 5
+        .asciz  "GNU"
+        .long   0xc0000002, 4, 1, 0
+        .section .note.GNU-stack, "", @progbits
+#endif
