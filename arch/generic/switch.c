@@ -38,8 +38,7 @@ void *hy_arch_context_make(void *stack, size_t bytes,
                            void (*entry)(void *arg, void *value), void *arg)
 {
     uintptr_t end = ((uintptr_t)stack + bytes) & ~(uintptr_t)63;
-    struct context *c =
-        (struct context *)((end - sizeof(*c)) & ~(uintptr_t)63);
+    struct context *c = (struct context *)((end - sizeof(*c)) & ~(uintptr_t)63);
     int saved = errno;
 
     getcontext(&c->machine);

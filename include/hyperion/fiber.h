@@ -122,17 +122,17 @@ typedef struct hy_fiber_info {
     size_t size;
     hy_fiber fiber;
     hy_fiber_state state;
-    int worker;               /**< its worker from 0; of a new one the likely */
-    const char *name;         /**< "" when it has none */
-    const char *reason;       /**< of a park: "sleep", "join", "mutex", ... */
-    size_t stack_bytes;       /**< of its stack, without guard */
-    size_t stack_used_bytes;  /**< at its last switch */
-    size_t stack_peak_bytes;  /**< most seen at any of its switches */
-    uint64_t switches;        /**< how often it was given the processor */
-    uint64_t run_ns;          /**< HY_RUNTIME_MEASURE: time on a processor, */
-    uint64_t wait_ns;         /**< time parked, */
-    uint64_t delay_ns;        /**< time ready but not running */
-    unsigned cancelled;       /**< 1 after hy_fiber_cancel */
+    int worker;              /**< its worker from 0; of a new one the likely */
+    const char *name;        /**< "" when it has none */
+    const char *reason;      /**< of a park: "sleep", "join", "mutex", ... */
+    size_t stack_bytes;      /**< of its stack, without guard */
+    size_t stack_used_bytes; /**< at its last switch */
+    size_t stack_peak_bytes; /**< most seen at any of its switches */
+    uint64_t switches;       /**< how often it was given the processor */
+    uint64_t run_ns;         /**< HY_RUNTIME_MEASURE: time on a processor, */
+    uint64_t wait_ns;        /**< time parked, */
+    uint64_t delay_ns;       /**< time ready but not running */
+    unsigned cancelled;      /**< 1 after hy_fiber_cancel */
 } hy_fiber_info;
 
 /**

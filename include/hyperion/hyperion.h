@@ -6,9 +6,13 @@
 #define HYPERION_HYPERION_H
 
 #include <hyperion/base.h>
+#include <hyperion/context.h>
+#include <hyperion/fiber.h>
 #include <hyperion/jit.h>
 #include <hyperion/patch.h>
 #include <hyperion/ring.h>
+#include <hyperion/runtime.h>
+#include <hyperion/sync.h>
 #include <hyperion/vec.h>
 
 #endif

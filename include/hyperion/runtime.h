@@ -67,7 +67,10 @@ typedef struct hy_runtime_options {
 /** All defaults. */
 #define HY_RUNTIME_OPTIONS_INIT                                                \
     {                                                                          \
-        sizeof(hy_runtime_options), 0, 0, 0, 0, 0, NULL, { NULL, NULL }        \
+        sizeof(hy_runtime_options), 0, 0, 0, 0, 0, NULL,                       \
+        {                                                                      \
+            NULL, NULL                                                         \
+        }                                                                      \
     }
 
 /**

@@ -49,7 +49,8 @@ typedef struct hy_wait_group {
 
 /**
  * Locks. When the mutex is free this never waits, not even when cancelled.
- * @return 0, -ETIMEDOUT, -ECANCELED, -EDEADLK when the caller holds it, -EINVAL.
+ * @return 0, -ETIMEDOUT, -ECANCELED, -EDEADLK when the caller holds it,
+ * -EINVAL.
  */
 HY_API int hy_mutex_lock(hy_mutex *m, hy_deadline until);
 

@@ -23,6 +23,8 @@ unsigned hyi_os_cpu_count(void);  /* processors this process may use, >= 1 */
 int hyi_os_cpu_pin(unsigned nth); /* the calling thread, to the nth usable */
 uint64_t hyi_os_thread_id(void);  /* (S) as debuggers show it */
 
+void hyi_os_thread_yield(void); /* lets another thread run */
+
 /*
  * Starts a thread that blocks every asynchronous signal and leaves SIGSEGV and
  * SIGBUS open. *thread is a pthread_t.
@@ -103,5 +105,32 @@ int hyi_os_code_read(int fd, const void *at, void *bytes, size_t count);
  * a page fault; none sees a page that changes. On failure they are as before.
  */
 int hyi_os_code_replace(void *pages, const void *content, size_t bytes);
+
+/*
+ * Guards count ranges of guard_bytes, stride bytes apart, so that each access
+ * faults, without splitting the mapping. -ENOTSUP where the system can't, and
+ * then nothing is guarded for certain; -ENOMEM.
+ */
+int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count);
+
+/* Whether the range may be backed by huge pages. A hint. */
+void hyi_os_huge_pages(void *address, size_t bytes, bool wanted);
+
+/* How many mappings this process has, and may have; 0 when nobody tells. */
+size_t hyi_os_map_count(void);
+size_t hyi_os_map_limit(void);
+
+/* --- an event and an alarm behind one descriptor -------------------------- */
+
+struct hyi_os_event {
+    int fd; /* readable when signalled, or when the alarm has gone off */
+    int parts[2];
+};
+
+int hyi_os_event_open(struct hyi_os_event *event);
+void hyi_os_event_close(struct hyi_os_event *event);
+void hyi_os_event_signal(struct hyi_os_event *event); /* (S) */
+void hyi_os_event_clear(struct hyi_os_event *event);  /* signal and alarm */
+void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at);
 
 #endif

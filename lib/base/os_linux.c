@@ -14,8 +14,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +35,9 @@
 #endif
 
 enum {
+    ADVICE_GUARD_INSTALL = 102, /* Linux 6.13 */
+    GUARDS_AT_ONCE = 64,
+    MAP_LIMIT_DEFAULT = 65530,
     MEMBARRIER_PRIVATE_EXPEDITED = 1 << 3,
     MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 1 << 4,
     MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE = 1 << 5,
@@ -94,6 +102,11 @@ int hyi_os_cpu_pin(unsigned nth)
 uint64_t hyi_os_thread_id(void)
 {
     return (uint64_t)syscall(SYS_gettid);
+}
+
+void hyi_os_thread_yield(void)
+{
+    sched_yield();
 }
 
 int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
@@ -342,4 +355,153 @@ int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
         r = result_of(-1, saved);
     hyi_os_code_close(fd);
     return r;
+}
+
+/* Guards up to GUARDS_AT_ONCE ranges in one call; false when it can't. */
+static bool guard_together(char *first, size_t guard_bytes, size_t stride,
+                           size_t count)
+{
+    struct iovec range[GUARDS_AT_ONCE];
+    long fd = syscall(SYS_pidfd_open, getpid(), 0); /* a child's is another */
+    long done;
+
+    if (fd < 0)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        range[i] = (struct iovec){first + i * stride, guard_bytes};
+    done =
+        syscall(SYS_process_madvise, fd, range, count, ADVICE_GUARD_INSTALL, 0);
+    close((int)fd);
+    return done == (long)(count * guard_bytes);
+}
+
+int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
+{
+    int saved = errno;
+    char *p = first;
+    int r = 0;
+
+    while (count > 0 && r == 0) {
+        size_t now = count < GUARDS_AT_ONCE ? count : GUARDS_AT_ONCE;
+
+        if (now == 1 || !guard_together(p, guard_bytes, stride, now))
+            for (size_t i = 0; i < now && r == 0; i++)
+                r = madvise(p + i * stride, guard_bytes, ADVICE_GUARD_INSTALL);
+        p += now * stride;
+        count -= now;
+    }
+    r = result_of(r, saved);
+    return r == -EINVAL ? -ENOTSUP : r;
+}
+
+void hyi_os_huge_pages(void *address, size_t bytes, bool wanted)
+{
+    int saved = errno;
+
+    madvise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+size_t hyi_os_map_count(void)
+{
+    int saved = errno;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    char buffer[4096];
+    size_t lines = 0;
+    ssize_t n;
+
+    while (fd >= 0 && (n = read(fd, buffer, sizeof(buffer))) > 0)
+        for (ssize_t i = 0; i < n; i++)
+            lines += buffer[i] == '\n';
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    return lines;
+}
+
+size_t hyi_os_map_limit(void)
+{
+    int saved = errno;
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    char text[24] = "";
+    size_t limit = MAP_LIMIT_DEFAULT;
+
+    if (fd >= 0) {
+        if (read(fd, text, sizeof(text) - 1) > 0)
+            limit = strtoul(text, NULL, 10);
+        close(fd);
+    }
+    errno = saved;
+    return limit;
+}
+
+/* --- an event and an alarm behind one descriptor -------------------------- */
+
+int hyi_os_event_open(struct hyi_os_event *event)
+{
+    int saved = errno;
+    int all = epoll_create1(EPOLL_CLOEXEC);
+    int signalled = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct epoll_event in = {.events = EPOLLIN};
+    int r = 0;
+
+    if (all < 0 || signalled < 0 || alarm < 0 ||
+        epoll_ctl(all, EPOLL_CTL_ADD, signalled, &in) != 0 ||
+        epoll_ctl(all, EPOLL_CTL_ADD, alarm, &in) != 0)
+        r = -errno;
+    if (r != 0) {
+        int all_of_them[3] = {all, signalled, alarm};
+
+        for (int i = 0; i < 3; i++)
+            if (all_of_them[i] >= 0)
+                close(all_of_them[i]);
+    } else {
+        *event = (struct hyi_os_event){all, {signalled, alarm}};
+    }
+    errno = saved;
+    return r;
+}
+
+void hyi_os_event_close(struct hyi_os_event *event)
+{
+    int saved = errno;
+
+    close(event->fd);
+    close(event->parts[0]);
+    close(event->parts[1]);
+    errno = saved;
+}
+
+void hyi_os_event_signal(struct hyi_os_event *event)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    ssize_t n = write(event->parts[0], &one, sizeof(one));
+
+    (void)n; /* it fails only when the event is signalled already */
+    errno = saved;
+}
+
+void hyi_os_event_clear(struct hyi_os_event *event)
+{
+    int saved = errno;
+    struct itimerspec never = {{0, 0}, {0, 0}};
+    uint64_t count;
+    ssize_t n = read(event->parts[0], &count, sizeof(count));
+
+    (void)n; /* nothing to read: it was not signalled */
+    timerfd_settime(event->parts[1], TFD_TIMER_ABSTIME, &never, NULL);
+    errno = saved;
+}
+
+void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at)
+{
+    int saved = errno;
+    struct itimerspec once = {
+        {0, 0}, {(time_t)(at / 1000000000u), (long)(at % 1000000000u)}};
+
+    if (at != HY_FOREVER)
+        timerfd_settime(event->parts[1], TFD_TIMER_ABSTIME, &once, NULL);
+    errno = saved;
 }

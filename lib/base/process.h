@@ -13,6 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct hy_runtime;
+enum { HYI_RUNTIMES_MOST = 256 };
+
 /* What the kernel was found to offer; probed once, any thread may race. */
 enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
 
@@ -53,6 +56,11 @@ struct hyi_process {
 
     _Atomic unsigned isa; /* features in use, bit 31: known (isa.h) */
     const struct hy_arch_vec *_Atomic vec; /* kernels in use, or NULL */
+
+    /* Runtimes, never freed: one that ends is used again for the next, so that
+     * old fiber handles are safe to look up (lib/runtime/core.h). */
+    _Atomic(struct hy_runtime *) runtime[HYI_RUNTIMES_MOST];
+    _Atomic bool runtime_lock; /* init and destroy */
 };
 
 extern struct hyi_process hyi_process;

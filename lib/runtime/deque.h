@@ -49,8 +49,7 @@ hyi_deque_grow(struct hyi_deque *q, struct hyi_deque_array *old, int64_t top,
                int64_t bottom)
 {
     size_t count = old != NULL ? (old->mask + 1) * 2 : 256;
-    struct hyi_deque_array *a =
-        malloc(sizeof(*a) + count * sizeof(a->cell[0]));
+    struct hyi_deque_array *a = malloc(sizeof(*a) + count * sizeof(a->cell[0]));
 
     if (a == NULL)
         return NULL;
@@ -103,9 +102,8 @@ static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
     a = atomic_load_explicit(&q->array, memory_order_acquire);
     f = atomic_load_explicit(&a->cell[(size_t)top & a->mask],
                              memory_order_relaxed);
-    if (!atomic_compare_exchange_strong_explicit(&q->top, &top, top + 1,
-                                                 memory_order_seq_cst,
-                                                 memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(
+            &q->top, &top, top + 1, memory_order_seq_cst, memory_order_relaxed))
         return NULL;
     return f;
 }

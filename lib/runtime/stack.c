@@ -27,15 +27,15 @@
 #include "fault.h"
 
 enum {
-    FIRST_SEGMENT = 256,  /* stacks in the first segment of a class */
-    SEGMENT_GROWTH = 4,   /* keeps 1,000,000 stacks below eight mappings */
-    BATCH = 64,           /* stacks guarded at a time */
-    COLORS = 32,          /* of one line each: half a page, so that an idle
-                             fiber's frames still fit into the top page */
+    FIRST_SEGMENT = 256, /* stacks in the first segment of a class */
+    SEGMENT_GROWTH = 4,  /* keeps 1,000,000 stacks below eight mappings */
+    BATCH = 64,          /* stacks guarded at a time */
+    COLORS = 32,         /* of one line each: half a page, so that an idle
+                            fiber's frames still fit into the top page */
     COLOR_STEP = 64,
-    WARM_MOST = 1024,     /* free stacks that keep their memory */
+    WARM_MOST = 1024, /* free stacks that keep their memory */
     TRIM_AT_ONCE = 32,
-    GUARD_MAPS = 2        /* mappings that a protected page costs */
+    GUARD_MAPS = 2 /* mappings that a protected page costs */
 };
 
 static const size_t segment_bytes_most = (size_t)1 << 37;
@@ -69,7 +69,8 @@ unsigned hyi_stack_pool_most(unsigned class)
     return most < 1 ? 1 : most > 64 ? 64 : (unsigned)most;
 }
 
-/* --- segments -------------------------------------------------------------- */
+/* --- segments --------------------------------------------------------------
+ */
 
 static struct hyi_stack *descriptor(const struct hyi_stack_segment *g, size_t i)
 {
@@ -148,7 +149,8 @@ static int add_segment(struct hyi_stacks *s, unsigned class)
     return 0;
 }
 
-/* --- guards ---------------------------------------------------------------- */
+/* --- guards ----------------------------------------------------------------
+ */
 
 /* May count more pages be protected, two mappings each, below 80 % of what the
    process may have? Counted anew whenever the answer was used up. */
@@ -222,7 +224,8 @@ static int prepare(struct hyi_stacks *s, unsigned class)
     return 0;
 }
 
-/* --- claims ---------------------------------------------------------------- */
+/* --- claims ----------------------------------------------------------------
+ */
 
 int hyi_stack_claim(struct hyi_stacks *s, unsigned class, unsigned count)
 {
@@ -247,7 +250,8 @@ void hyi_stack_unclaim(struct hyi_stacks *s, unsigned class, unsigned count)
     hyi_unlock(&s->lock);
 }
 
-/* --- pools ----------------------------------------------------------------- */
+/* --- pools -----------------------------------------------------------------
+ */
 
 /* Moves up to half a pool from the shared lists to the worker's. */
 static void refill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
@@ -329,7 +333,7 @@ void hyi_stack_give(struct hyi_stacks *s, struct hyi_stack_pool *pool,
 
 void hyi_stack_trim(struct hyi_stacks *s)
 {
-    for (unsigned class = 0; class < HYI_STACK_CLASSES; class++) {
+    for (unsigned class = 0; class < HYI_STACK_CLASSES; class ++) {
         struct hyi_stack_class *c = &s->class[class];
 
         for (int i = 0; i < TRIM_AT_ONCE; i++) {

@@ -35,23 +35,23 @@ struct hyi_stacks;
 
 struct hyi_stack_segment {
     struct hyi_stacks *stacks; /* whose it is */
-    char *base;        /* of the mapping; NULL: not there */
-    size_t bytes;      /* of the mapping */
-    char *first;       /* the lowest guard, or stack when unguarded */
-    size_t stride;     /* from one stack to the next */
-    size_t count;      /* stacks in it */
-    size_t prepared;   /* of them guarded and handed to the pool */
+    char *base;                /* of the mapping; NULL: not there */
+    size_t bytes;              /* of the mapping */
+    char *first;               /* the lowest guard, or stack when unguarded */
+    size_t stride;             /* from one stack to the next */
+    size_t count;              /* stacks in it */
+    size_t prepared;           /* of them guarded and handed to the pool */
     unsigned class;
-    bool watched;      /* registered for faults */
+    bool watched; /* registered for faults */
 };
 
 struct hyi_stack_class {
     struct hyi_stack *warm; /* free ones; their memory is kept */
     struct hyi_stack *cold; /* free ones; their memory was given back */
     size_t warm_count;
-    size_t ready;     /* stacks prepared, free or not */
-    size_t claimed;   /* promised to workers and fibers */
-    size_t slack;     /* that workers' pools may hold back */
+    size_t ready;   /* stacks prepared, free or not */
+    size_t claimed; /* promised to workers and fibers */
+    size_t slack;   /* that workers' pools may hold back */
     struct hyi_stack_segment *newest;
 };
 

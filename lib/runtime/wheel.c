@@ -34,8 +34,7 @@ static unsigned level_of(const struct hyi_wheel *wheel, uint64_t deadline)
 
 static unsigned slot_of(uint64_t deadline, unsigned level)
 {
-    return (unsigned)(deadline >> (level * DIGIT_BITS)) &
-           (HYI_WHEEL_SLOTS - 1);
+    return (unsigned)(deadline >> (level * DIGIT_BITS)) & (HYI_WHEEL_SLOTS - 1);
 }
 
 /* The first moment of a slot: current's digits above it, its own, then 0. */
@@ -43,10 +42,10 @@ static uint64_t slot_start(const struct hyi_wheel *wheel, unsigned level,
                            unsigned slot)
 {
     unsigned shift = level * DIGIT_BITS;
-    uint64_t above =
-        level + 1 < HYI_WHEEL_LEVELS
-            ? wheel->current >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS)
-            : 0;
+    uint64_t above = level + 1 < HYI_WHEEL_LEVELS
+                         ? wheel->current >> (shift + DIGIT_BITS)
+                                                 << (shift + DIGIT_BITS)
+                         : 0;
 
     return above | (uint64_t)slot << shift;
 }

@@ -1,0 +1,338 @@
+/*
+ * core.h - what a runtime is made of.
+ *
+ *      hy_runtime --+-- worker 0 --- ready ring, unstarted deque, wheel, inbox
+ *                   +-- worker 1 --- ...
+ *                   +-- table: slots of fibers, in segments that double
+ *                   +-- stacks
+ *
+ *      a fiber's id:   | generation 34 | runtime slot 8 | index 22 |
+ *      fiber.life:     | generation 34 | 26 zero bits | flags 4  |
+ *
+ * Invariant: a handle names a live fiber exactly when the generations agree.
+ * Slots, and runtime slots, are never freed: a handle may be looked up for
+ * ever. After a runtime's end its table reads as zero, which no handle matches.
+ *
+ * A started fiber belongs to its worker: only that thread changes its fields,
+ * moves it, or looks at the waiter on its stack. Others post to the inbox.
+ */
+#ifndef HYI_CORE_H
+#define HYI_CORE_H
+
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bits.h"
+#include "check.h"
+#include "deque.h"
+#include "lock.h"
+#include "os.h"
+#include "park.h"
+#include "stack.h"
+#include "wheel.h"
+
+enum {
+    HYI_INDEX_BITS = 22,
+    HYI_RUNTIME_BITS = 8,
+    HYI_GENERATION_SHIFT = HYI_INDEX_BITS + HYI_RUNTIME_BITS,
+    HYI_FIBERS_MOST = 1 << HYI_INDEX_BITS,
+    HYI_WORKERS_MOST = 256,
+    HYI_TABLE_FIRST_LOG2 = 12,
+    HYI_TABLE_SEGMENTS = HYI_INDEX_BITS - HYI_TABLE_FIRST_LOG2 + 1,
+    HYI_NAME_BYTES = 32,
+    HYI_CLAIM_CHUNK = 32
+};
+#define HYI_GENERATION_LAST (((uint64_t)1 << 34) - 1)
+
+/* Flags of fiber.life. */
+enum {
+    HYI_LIFE_LOCKED = 1, /* somebody looks at the joiners or the name */
+    HYI_LIFE_JOINED = 2, /* joiners is not empty */
+    HYI_LIFE_CANCELLED = 4,
+    HYI_LIFE_LIVE = 8
+};
+
+/* Bits of fiber.posted: why it stands in an inbox. */
+enum { HYI_POST_WAKE = 1, HYI_POST_CANCEL = 2, HYI_POST_SPAWN = 4 };
+
+/* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra. */
+enum { HYI_FIBER_EXTRA = 0x80 };
+
+struct hyi_worker;
+
+struct hyi_fiber {
+    /* First line: what a switch touches. */
+    union {
+        void *sp; /* once it has a stack */
+        void (*entry)(void *arg);
+    };
+    union {
+        struct hyi_waiter *_Atomic waiter; /* parked on; its worker's alone */
+        void *arg;
+    };
+    struct hyi_worker *_Atomic worker;
+    struct hyi_stack *_Atomic stack;
+    uint64_t _Atomic switches;
+    uint32_t top;           /* low half of the stack's upper end */
+    uint32_t _Atomic peak;  /* most bytes seen in use at a switch */
+    _Atomic uint8_t state;  /* enum hy_fiber_state, 0 when free */
+    uint8_t class;          /* of its stack */
+    uint8_t result;         /* errno value of the last park, or 0 */
+    uint8_t flags;          /* enum hy_fiber_flag */
+    uint16_t shield;        /* depth */
+    bool pinned;            /* spawned for one worker */
+    bool cancellable;       /* the park under way */
+    _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in worker.c */
+    uint32_t index;         /* in the table */
+
+    /* Second line. */
+    _Atomic uint64_t life;
+    struct hyi_waiter *joiners; /* under HYI_LIFE_LOCKED */
+    struct hyi_fiber *inbox_next;
+    struct hyi_fiber *next; /* in a list of its worker, or of free slots */
+    char *name;             /* under HYI_LIFE_LOCKED; NULL = none */
+    const char *_Atomic reason;
+    struct hyi_timer timer;
+};
+
+/* At the top of a stack, when times are measured or the floating-point
+   environment is the fiber's own. */
+struct hyi_fiber_extra {
+    _Atomic uint64_t run_ns, wait_ns, delay_ns;
+    uint64_t since_ns;
+    uint64_t fp_env;
+};
+
+/* What libstdc++ and libc++ keep for a thread's exceptions (Itanium C++ ABI,
+   2.2.2): the stack of caught ones and the count of uncaught ones. */
+struct hyi_cxx_globals {
+    void *caught;
+    unsigned uncaught;
+};
+
+struct hyi_ready {
+    struct hyi_fiber **ring; /* count of a power of two; NULL at first */
+    uint32_t mask, head, tail;
+    struct hyi_fiber *spill_first, *spill_last; /* when it could not grow */
+};
+
+struct hyi_worker {
+    /* The owner's alone. */
+    struct hyi_fiber *current; /* &base while in the scheduler */
+    hy_runtime *rt;
+    unsigned index;
+    unsigned tick;          /* picks left until timers are looked at */
+    unsigned fresh_streak;  /* unstarted fibers taken in a row */
+    bool bounded;           /* in hy_runtime_poll: pick may say no more, */
+    bool bound_reached;     /* and did; */
+    unsigned picks_left;    /* after so many picks (0: no limit), */
+    hy_deadline poll_until; /* or at this time */
+    void (*start_entry)(void *arg); /* of the fiber that is about to start */
+    void *start_arg;
+    int *errno_at;
+    struct hyi_cxx_globals *cxx; /* NULL: no C++ runtime */
+    struct hyi_stack_note *left; /* the stack that was just switched from */
+    uint64_t fp_env;             /* of the fibers without one of their own */
+    struct hyi_ready ready;
+    struct hyi_fiber *fixed_first, *fixed_last; /* unstarted, for this worker */
+    struct hyi_fiber *free;                     /* slots */
+    unsigned free_count;
+    uint64_t virtual_now;
+    uint64_t random;
+    struct hyi_stack_pool pool[HYI_STACK_CLASSES];
+    struct hyi_fiber base; /* stands for the thread's own stack, */
+    struct hyi_fiber last; /* and for one whose fiber has ended */
+    struct hyi_stack_note base_note;
+    struct hyi_wheel wheel;
+    pthread_t thread;
+    bool thread_runs;
+
+    /* Counted by the owner, read by all. */
+    _Atomic uint64_t spawned, ended, switches, parks, steals;
+
+    /* Written by others. */
+    struct hyi_deque deque HYI_ALIGNED;
+    _Atomic(struct hyi_fiber *) inbox HYI_ALIGNED;
+    _Atomic uint32_t sleep HYI_ALIGNED; /* HYI_AWAKE ... */
+};
+
+/* Values of worker.sleep; whoever finds more than AWAKE wakes it. */
+enum { HYI_AWAKE, HYI_ASLEEP, HYI_OUTSIDE /* of hy_runtime_poll */ };
+
+/* How a runtime is driven. */
+enum hyi_phase {
+    HYI_PHASE_NONE,
+    HYI_PHASE_RUN,
+    HYI_PHASE_START,
+    HYI_PHASE_POLL,
+    HYI_PHASE_ENDED
+};
+
+struct hy_runtime {
+    unsigned slot;                 /* in hyi_process.runtime */
+    bool in_use;                   /* under the lock of process.h's table */
+    unsigned worker_count, active; /* active: 1 when polled */
+    unsigned flags;
+    size_t stack_bytes, fibers_max;
+    uint64_t seed;
+    hy_report report;
+    char name[HYI_NAME_BYTES];
+    struct hyi_worker *worker; /* worker_count of them */
+    struct hyi_stacks *stacks;
+
+    _Atomic int phase; /* enum hyi_phase */
+    _Atomic int stop;  /* 0, 1 asked for, 2 all fibers are cancelled */
+    _Atomic int over;  /* 0, 1 all ended, or -EDEADLK */
+    bool need_fence;   /* no membarrier: a spawn fences */
+
+    struct hyi_lock idle_lock; /* changes of idle, and the last one's look */
+    _Atomic unsigned idle HYI_ALIGNED;
+    _Atomic unsigned waking; /* 1: an idle worker is on its way to search */
+
+    struct hyi_lock table_lock HYI_ALIGNED; /* free, used, out */
+    struct hyi_fiber *free;
+    size_t used; /* slots ever handed out */
+    size_t out;  /* slots not in the free list */
+    _Atomic uint64_t foreign_spawned;
+    _Atomic unsigned next_worker;
+    _Atomic size_t used_visible;
+    uint64_t generation_first; /* of slots that read as zero */
+    _Atomic(struct hyi_fiber *) table[HYI_TABLE_SEGMENTS];
+
+    struct hyi_lock wait_lock; /* waiters */
+    struct hyi_waiter *waiters;
+    unsigned threads_left; /* of hy_runtime_start */
+
+    struct hyi_os_event event; /* of hy_runtime_fd; fd 0 = none */
+    _Atomic bool has_event;
+};
+
+extern _Thread_local struct hyi_worker *hyi_worker_self
+    __attribute__((tls_model("initial-exec")));
+
+/* The running fiber, or NULL on a plain thread. */
+static inline struct hyi_fiber *hyi_fiber_running(void)
+{
+    struct hyi_worker *w = hyi_worker_self;
+
+    return w == NULL || w->current == &w->base ? NULL : w->current;
+}
+
+static inline uint64_t hyi_generation(uint64_t life_or_id)
+{
+    return life_or_id >> HYI_GENERATION_SHIFT;
+}
+
+static inline hy_fiber hyi_fiber_id(const hy_runtime *rt,
+                                    const struct hyi_fiber *f, uint64_t life)
+{
+    return (hy_fiber){hyi_generation(life) << HYI_GENERATION_SHIFT |
+                      (uint64_t)rt->slot << HYI_INDEX_BITS | f->index};
+}
+
+/* A counter of the owner that others read. */
+static inline void hyi_count(_Atomic uint64_t *counter)
+{
+    atomic_store_explicit(
+        counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+        memory_order_relaxed);
+}
+
+static inline bool hyi_fiber_is_cancelled(const struct hyi_fiber *f)
+{
+    /* Partner: the compare-exchange in hy_fiber_cancel. */
+    return f->shield == 0 &&
+           (atomic_load_explicit(&f->life, memory_order_seq_cst) &
+            HYI_LIFE_CANCELLED) != 0;
+}
+
+/* --- table.c ----------------------------------------------------------------
+ */
+
+/* A free slot for a fiber spawned by the worker, or by a thread (NULL). */
+int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out);
+void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
+
+/* The slot that an id names, NULL when there was never one. */
+struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **rt);
+struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index);
+
+/* Takes the slot's lock if it still holds the generation. */
+bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation);
+void hyi_fiber_unlock(struct hyi_fiber *f);
+
+/* Ends a fiber: its handle is void from here on, its slot free, its joiners
+   are woken. */
+void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
+
+/* Empties the table of a runtime that ends. */
+void hyi_table_reset(hy_runtime *rt);
+
+/* --- worker.c ---------------------------------------------------------------
+ */
+
+extern const struct hyi_parker hyi_worker_parker;
+
+void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index);
+void hyi_worker_deinit(struct hyi_worker *w);
+
+/* Makes the calling thread the worker, and undoes it. */
+struct hyi_entry {
+    struct hyi_worker *worker;
+    const struct hyi_parker *parker;
+};
+void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before);
+void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before);
+
+/* Runs fibers until none is ready, or the bound of a poll is reached. */
+void hyi_worker_run(struct hyi_worker *w);
+
+/* Hands over an unstarted fiber; the worker is the caller's, or NULL. target:
+   a worker's index, or -1 for any. */
+void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
+                        struct hyi_fiber *f, int target);
+
+/* An unstarted fiber that nobody may steal. */
+void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* Puts the reason into the inbox of the fiber's worker. */
+void hyi_post(struct hyi_fiber *f, unsigned reason);
+
+/* Inbox, timers, a stop that was asked for. */
+void hyi_worker_service(struct hyi_worker *w);
+
+void hyi_yield(struct hyi_worker *w);
+
+uint64_t hyi_worker_now(struct hyi_worker *w);
+uint64_t hyi_random(struct hyi_worker *w);
+
+/* Cancels every live fiber. */
+void hyi_cancel_all(hy_runtime *rt);
+
+/* --- idle.c -----------------------------------------------------------------
+ */
+
+/* Nothing to run: searches, sleeps. False: the runtime is over. */
+bool hyi_worker_idle(struct hyi_worker *w);
+
+/* There is something to steal: wakes a worker unless one is on its way. */
+void hyi_notify(hy_runtime *rt);
+
+/* Whom to give a fiber spawned from outside: an idle worker, or the next. */
+unsigned hyi_idle_worker(hy_runtime *rt);
+
+/* (S) Wakes a sleeping worker; false when it was awake. */
+bool hyi_worker_kick(struct hyi_worker *w);
+
+/* Spawned and not ended. */
+uint64_t hyi_runtime_live(const hy_runtime *rt);
+
+/* Tells the report callback who waits for what. */
+void hyi_report_deadlock(hy_runtime *rt);
+
+void hyi_report(const hy_runtime *rt, int level, const char *message);
+
+#endif

@@ -1,0 +1,354 @@
+/*
+ * fiber.c - the public calls on fibers (fiber.h): validation, then the few
+ * steps on the fiber's slot that each needs.
+ *
+ *      spawn   take a slot, claim a stack, LIVE | hand it to a worker
+ *      join    lock the slot, hang a waiter into joiners, park
+ *      cancel  CANCELLED into life, then a post to its worker, which alone may
+ *              look at what the fiber waits on
+ *
+ * Invariant: nothing here touches a slot's owner-only fields unless the caller
+ * is the fiber itself.
+ * Upstream: users. Downstream: table.c, worker.c.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+
+static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
+                                    HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED;
+
+/* --- spawn ------------------------------------------------------------------
+ */
+
+static int read_options(const hy_runtime *rt, const hy_fiber_options *src,
+                        hy_fiber_options *o, unsigned *class)
+{
+    int r = hyi_options_read(o, sizeof(*o), src), c;
+
+    if (r != 0)
+        return r;
+    if ((o->flags & ~flags_known) != 0 || o->worker < 0 ||
+        (unsigned)o->worker > rt->worker_count)
+        return -EINVAL;
+    if (o->flags & HY_FIBER_HUGE_STACK)
+        return -ENOTSUP;
+    c = hyi_stack_class(o->stack_bytes != 0 ? o->stack_bytes : rt->stack_bytes,
+                        !(o->flags & HY_FIBER_UNGUARDED));
+    if (c < 0)
+        return -EINVAL;
+    *class = (unsigned)c;
+    return 0;
+}
+
+static int claim_stack(hy_runtime *rt, struct hyi_worker *w, unsigned class)
+{
+    unsigned chunk = (hyi_stack_pool_most(class) + 1) / 2;
+    struct hyi_stack_pool *pool;
+
+    if (w == NULL)
+        return hyi_stack_claim(rt->stacks, class, 1);
+    pool = &w->pool[class];
+    if (pool->claims == 0) {
+        if (chunk > 1 && hyi_stack_claim(rt->stacks, class, chunk) == 0)
+            pool->claims = chunk;
+        else
+            return hyi_stack_claim(rt->stacks, class, 1);
+    }
+    pool->claims--;
+    return 0;
+}
+
+static char *copy_name(const char *name)
+{
+    char *copy = malloc(HYI_NAME_BYTES);
+
+    if (copy != NULL)
+        hyi_name_copy(copy, HYI_NAME_BYTES, name);
+    return copy;
+}
+
+/* Everything but the hand-over; nothing is kept on failure. */
+static int make(hy_runtime *rt, struct hyi_worker *w, unsigned class,
+                const char *name, struct hyi_fiber **out)
+{
+    char *copy = NULL;
+    int r;
+
+    if (name != NULL && (copy = copy_name(name)) == NULL)
+        return -ENOMEM;
+    r = hyi_slot_take(rt, w, out);
+    if (r == 0) {
+        r = claim_stack(rt, w, class);
+        if (r != 0)
+            hyi_slot_give(rt, w, *out);
+    }
+    if (r != 0) {
+        free(copy);
+        return r;
+    }
+    (*out)->name = copy;
+    (*out)->class = (uint8_t) class;
+    return 0;
+}
+
+int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
+                   const hy_fiber_options *options, hy_fiber *out)
+{
+    struct hyi_worker *w = hyi_fiber_running() ? hyi_worker_self : NULL;
+    struct hyi_fiber *f;
+    hy_fiber_options o;
+    unsigned class;
+    uint64_t life;
+    hy_fiber id;
+    int r;
+
+    if (rt == NULL && w != NULL)
+        rt = w->rt;
+    if (rt == NULL || entry == NULL)
+        return -EINVAL;
+    if (w != NULL && w->rt != rt)
+        w = NULL;
+    r = read_options(rt, options, &o, &class);
+    if (r == 0)
+        r = make(rt, w, class, o.name, &f);
+    if (r != 0)
+        return r;
+    f->entry = entry;
+    f->arg = arg;
+    f->flags = (uint8_t)o.flags;
+    if ((rt->flags & HY_RUNTIME_MEASURE) || (o.flags & HY_FIBER_FP_ENV))
+        f->flags |= HYI_FIBER_EXTRA;
+    f->shield = 0;
+    f->joiners = NULL;
+    atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
+    atomic_store_explicit(&f->reason, "", memory_order_relaxed);
+    atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
+    life = atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
+    id = hyi_fiber_id(rt, f, life);
+    /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
+       Sequentially consistent: either this sees a stop, or the stop's walk
+       sees the fiber. */
+    atomic_store_explicit(&f->life, life, memory_order_seq_cst);
+    if (atomic_load_explicit(&rt->stop, memory_order_seq_cst) != 0)
+        atomic_fetch_or(&f->life, HYI_LIFE_CANCELLED);
+    if (out != NULL)
+        *out = id;
+    hyi_worker_spawned(rt, w, f, o.worker - 1);
+    return 0;
+}
+
+/* --- self -------------------------------------------------------------------
+ */
+
+void hy_fiber_yield(void)
+{
+    struct hyi_worker *w = hyi_worker_self;
+
+    if (w != NULL && w->current != &w->base)
+        hyi_yield(w);
+    else
+        hyi_os_thread_yield();
+}
+
+hy_fiber hy_fiber_self(void)
+{
+    struct hyi_fiber *f = hyi_fiber_running();
+
+    if (f == NULL)
+        return (hy_fiber){0};
+    return hyi_fiber_id(hyi_worker_self->rt, f,
+                        atomic_load_explicit(&f->life, memory_order_relaxed));
+}
+
+int hy_fiber_sleep(hy_deadline until)
+{
+    struct hyi_waiter waiter;
+    int r;
+
+    hyi_waiter_init(&waiter, "sleep");
+    r = hyi_park(&waiter, until);
+    return r == -ETIMEDOUT ? 0 : r;
+}
+
+int hy_fiber_check(void)
+{
+    struct hyi_fiber *f = hyi_fiber_running();
+
+    return f != NULL && hyi_fiber_is_cancelled(f) ? -ECANCELED : 0;
+}
+
+void hy_fiber_shield(int on)
+{
+    struct hyi_fiber *f = hyi_fiber_running();
+
+    if (f == NULL)
+        return;
+    if (on)
+        f->shield++;
+    else if (f->shield > 0)
+        f->shield--;
+}
+
+/* --- others -----------------------------------------------------------------
+ */
+
+/* Takes the waiter out of joiners; false when it was claimed. */
+static bool leave_joiners(struct hyi_fiber *f, uint64_t generation,
+                          struct hyi_waiter *waiter)
+{
+    if (!hyi_fiber_lock(f, generation))
+        return false;
+    if (waiter->prev != NULL)
+        waiter->prev->next = waiter->next;
+    else
+        f->joiners = waiter->next;
+    if (waiter->next != NULL)
+        waiter->next->prev = waiter->prev;
+    if (f->joiners == NULL)
+        atomic_fetch_and_explicit(&f->life, ~(uint64_t)HYI_LIFE_JOINED,
+                                  memory_order_relaxed);
+    hyi_fiber_unlock(f);
+    return true;
+}
+
+int hy_fiber_join(hy_fiber fiber, hy_deadline until)
+{
+    uint64_t generation = hyi_generation(fiber.id);
+    struct hyi_waiter waiter;
+    struct hyi_fiber *f;
+    hy_runtime *rt;
+    int r;
+
+    if (fiber.id == 0)
+        return -EINVAL;
+    f = hyi_fiber_find(fiber, &rt);
+    if (f == NULL)
+        return 0;
+    if (f == hyi_fiber_running() && fiber.id == hy_fiber_self().id)
+        return -EDEADLK;
+    if (!hyi_fiber_lock(f, generation))
+        return 0;
+    hyi_waiter_init(&waiter, "join");
+    waiter.next = f->joiners;
+    if (f->joiners != NULL)
+        f->joiners->prev = &waiter;
+    f->joiners = &waiter;
+    atomic_fetch_or_explicit(&f->life, HYI_LIFE_JOINED, memory_order_relaxed);
+    hyi_fiber_unlock(f);
+    r = hyi_park(&waiter, until);
+    if (r != 0 && !leave_joiners(f, generation, &waiter)) {
+        hyi_park_claimed(&waiter);
+        r = 0;
+    }
+    return r;
+}
+
+/* Marks one generation of a slot; 0 or -ESRCH. */
+static int cancel(struct hyi_fiber *f, uint64_t generation)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+
+    do {
+        if (hyi_generation(life) != generation || !(life & HYI_LIFE_LIVE))
+            return -ESRCH;
+        /* Partner: hyi_fiber_is_cancelled, in the fiber's worker. */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &f->life, &life, life | HYI_LIFE_CANCELLED, memory_order_seq_cst,
+        memory_order_acquire));
+    if (f != hyi_fiber_running() && !(life & HYI_LIFE_CANCELLED) &&
+        atomic_load_explicit(&f->worker, memory_order_seq_cst) != NULL)
+        hyi_post(f, HYI_POST_CANCEL);
+    return 0;
+}
+
+int hy_fiber_cancel(hy_fiber fiber)
+{
+    struct hyi_fiber *f;
+    hy_runtime *rt;
+
+    f = fiber.id != 0 ? hyi_fiber_find(fiber, &rt) : NULL;
+    return f != NULL ? cancel(f, hyi_generation(fiber.id)) : -ESRCH;
+}
+
+void hyi_cancel_all(hy_runtime *rt)
+{
+    size_t used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
+
+    for (size_t i = 0; i < used; i++) {
+        struct hyi_fiber *f = hyi_fiber_at(rt, i);
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+
+        if (life & HYI_LIFE_LIVE)
+            cancel(f, hyi_generation(life));
+    }
+}
+
+/* --- each -------------------------------------------------------------------
+ */
+
+static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
+                     hy_fiber_info *info)
+{
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_acquire);
+    struct hyi_worker *w =
+        atomic_load_explicit(&f->worker, memory_order_relaxed);
+    struct hyi_fiber_extra *e;
+
+    info->fiber = hyi_fiber_id(rt, f, life);
+    info->state =
+        (hy_fiber_state)atomic_load_explicit(&f->state, memory_order_relaxed);
+    info->worker = w != NULL ? (int)w->index : 0;
+    info->reason = info->state == HY_FIBER_PARKED
+                       ? atomic_load_explicit(&f->reason, memory_order_relaxed)
+                       : "";
+    info->cancelled = (life & HYI_LIFE_CANCELLED) != 0;
+    info->switches = atomic_load_explicit(&f->switches, memory_order_relaxed);
+    info->stack_bytes = hyi_stack_class_bytes(f->class);
+    if (stack == NULL)
+        return;
+    info->stack_peak_bytes =
+        atomic_load_explicit(&f->peak, memory_order_relaxed);
+    if (info->state == HY_FIBER_PARKED || info->state == HY_FIBER_READY)
+        info->stack_used_bytes =
+            (uint32_t)(f->top - (uint32_t)(uintptr_t)f->sp);
+    if (!(f->flags & HYI_FIBER_EXTRA) || !(rt->flags & HY_RUNTIME_MEASURE))
+        return;
+    e = (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack, f->class) -
+                                           sizeof(*e));
+    info->run_ns = atomic_load_explicit(&e->run_ns, memory_order_relaxed);
+    info->wait_ns = atomic_load_explicit(&e->wait_ns, memory_order_relaxed);
+    info->delay_ns = atomic_load_explicit(&e->delay_ns, memory_order_relaxed);
+}
+
+int hy_fiber_each(hy_runtime *rt,
+                  int (*visit)(const hy_fiber_info *info, void *arg), void *arg)
+{
+    size_t used;
+    int r = 0;
+
+    if (rt == NULL || visit == NULL)
+        return -EINVAL;
+    used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
+    for (size_t i = 0; i < used && r == 0; i++) {
+        struct hyi_fiber *f = hyi_fiber_at(rt, i);
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+        hy_fiber_info info = {.size = sizeof(info)};
+        char name[HYI_NAME_BYTES] = "";
+
+        if (!(life & HYI_LIFE_LIVE) || !hyi_fiber_lock(f, hyi_generation(life)))
+            continue;
+        if (f->name != NULL)
+            memcpy(name, f->name, sizeof(name));
+        describe(rt, f, life, &info);
+        hyi_fiber_unlock(f);
+        info.name = name;
+        r = visit(&info, arg);
+    }
+    return r;
+}

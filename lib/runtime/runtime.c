@@ -1,0 +1,595 @@
+/*
+ * runtime.c - a runtime's life: made, driven in one of three ways, destroyed.
+ *
+ *      NONE --run----> RUN ----> NONE          the caller is worker 0
+ *      NONE --start--> START --> ENDED --> NONE  after a stop; threads joined
+ *      NONE --poll---> POLL ---> NONE          for each call
+ *
+ *      over: 0 while it goes on; 1 or -EDEADLK from the last idle worker
+ *
+ * Invariant: whoever moves phase away from NONE or ENDED owns the workers until
+ * it moves it back.
+ *
+ * Upstream: users. Downstream: worker.c, idle.c, table.c, stack.c.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "options.h"
+#include "process.h"
+
+enum { STACK_BYTES_DEFAULT = 64 << 10, STATS_BYTES_MIN = 16 };
+
+static const unsigned flags_known =
+    HY_RUNTIME_PIN | HY_RUNTIME_SPIN | HY_RUNTIME_CLOSED | HY_RUNTIME_MEASURE;
+
+/* --- init -------------------------------------------------------------------
+ */
+
+static int read_options(const hy_runtime_options *src, hy_runtime_options *o)
+{
+    int r = hyi_options_read(o, sizeof(*o), src);
+
+    if (r != 0)
+        return r;
+    if (o->seed != 0 && o->workers > 1)
+        return -EINVAL;
+    if (o->seed != 0) {
+        o->workers = 1;
+        o->flags |= HY_RUNTIME_CLOSED;
+    }
+    if (o->workers == 0)
+        o->workers = hyi_os_cpu_count() < HYI_WORKERS_MOST ? hyi_os_cpu_count()
+                                                           : HYI_WORKERS_MOST;
+    if (o->stack_bytes == 0)
+        o->stack_bytes = STACK_BYTES_DEFAULT;
+    if (o->fibers_max == 0)
+        o->fibers_max = HYI_FIBERS_MOST;
+    if ((o->flags & ~flags_known) != 0 || o->workers > HYI_WORKERS_MOST ||
+        o->fibers_max > HYI_FIBERS_MOST ||
+        hyi_stack_class(o->stack_bytes, true) < 0)
+        return -EINVAL;
+    return 0;
+}
+
+/* Rare and short: spinning serves. */
+static void lock_slots(void)
+{
+    while (atomic_exchange_explicit(&hyi_process.runtime_lock, true,
+                                    memory_order_acquire))
+        hyi_os_thread_yield();
+}
+
+static void unlock_slots(void)
+{
+    atomic_store_explicit(&hyi_process.runtime_lock, false,
+                          memory_order_release);
+}
+
+/* A runtime that was destroyed, or a new one. */
+static int take_slot(hy_runtime **out)
+{
+    hy_runtime *rt = NULL;
+    int r = -EAGAIN;
+
+    lock_slots();
+    for (unsigned i = 0; i < HYI_RUNTIMES_MOST; i++) {
+        rt =
+            atomic_load_explicit(&hyi_process.runtime[i], memory_order_relaxed);
+        if (rt != NULL &&
+            (rt->in_use || rt->generation_first >= HYI_GENERATION_LAST / 2))
+            continue;
+        r = 0;
+        if (rt == NULL) {
+            rt = aligned_alloc(HYI_LINE_BYTES, sizeof(*rt));
+            r = rt != NULL ? 0 : -ENOMEM;
+            if (rt == NULL)
+                break;
+            memset(rt, 0, sizeof(*rt));
+            rt->slot = i;
+            rt->generation_first = 1;
+            /* Release: pairs with the acquire in hyi_fiber_find. */
+            atomic_store_explicit(&hyi_process.runtime[i], rt,
+                                  memory_order_release);
+        }
+        rt->in_use = true;
+        *out = rt;
+        break;
+    }
+    unlock_slots();
+    return r;
+}
+
+static void give_slot(hy_runtime *rt)
+{
+    lock_slots();
+    rt->in_use = false;
+    unlock_slots();
+}
+
+static int allocate(hy_runtime *rt, unsigned workers)
+{
+    size_t bytes = workers * sizeof(struct hyi_worker);
+
+    rt->worker = aligned_alloc(HYI_LINE_BYTES, bytes);
+    rt->stacks = calloc(1, sizeof(*rt->stacks));
+    if (rt->worker == NULL || rt->stacks == NULL) {
+        free(rt->worker);
+        free(rt->stacks);
+        return -ENOMEM;
+    }
+    memset(rt->worker, 0, bytes);
+    return 0;
+}
+
+/* In the fault handler: only what is async-signal-safe. */
+static void report_overflow(void *owner)
+{
+    struct hyi_fiber *f = owner;
+    struct hyi_worker *w =
+        atomic_load_explicit(&f->worker, memory_order_relaxed);
+    char message[96] = "stack overflow in fiber \"";
+    size_t at = strlen(message);
+
+    for (const char *c = f->name; c != NULL && *c != '\0'; c++)
+        message[at++] = *c;
+    message[at++] = '"';
+    message[at] = '\0';
+    hyi_report(w->rt, HY_REPORT_FATAL, message);
+}
+
+int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
+{
+    hy_runtime_options o;
+    hy_runtime *rt = NULL;
+    int r;
+
+    if (out == NULL)
+        return -EINVAL;
+    r = read_options(options, &o);
+    if (r == 0)
+        r = take_slot(&rt);
+    if (r != 0)
+        return r;
+    r = allocate(rt, o.workers);
+    if (r != 0) {
+        give_slot(rt);
+        return r;
+    }
+    rt->worker_count = rt->active = o.workers;
+    rt->flags = o.flags;
+    rt->stack_bytes = o.stack_bytes;
+    rt->fibers_max = o.fibers_max;
+    rt->seed = o.seed;
+    rt->report = o.report;
+    hyi_name_copy(rt->name, sizeof(rt->name), o.name);
+    rt->stacks->workers = o.workers;
+    rt->stacks->overflowed = report_overflow;
+    rt->need_fence = hyi_os_barrier() != 0;
+    for (unsigned i = 0; i < o.workers; i++)
+        hyi_worker_init(&rt->worker[i], rt, i);
+    *out = rt;
+    return 0;
+}
+
+/* --- threads ----------------------------------------------------------------
+ */
+
+static void work(struct hyi_worker *w)
+{
+    struct hyi_entry before;
+
+    if (hyi_fault_thread_prepare() != 0)
+        hyi_report(w->rt, HY_REPORT_WARNING,
+                   "no signal stack: a stack overflow will not be reported");
+    hyi_worker_enter(w, &before);
+    do
+        hyi_worker_run(w);
+    while (hyi_worker_idle(w));
+    hyi_worker_leave(w, &before);
+}
+
+/* The last thread of hy_runtime_start tells those who wait. */
+static void thread_ends(hy_runtime *rt)
+{
+    struct hyi_waiter *waiter = NULL;
+
+    hyi_lock(&rt->wait_lock);
+    if (--rt->threads_left == 0) {
+        atomic_store(&rt->phase, HYI_PHASE_ENDED);
+        waiter = rt->waiters;
+        rt->waiters = NULL;
+    }
+    hyi_unlock(&rt->wait_lock);
+    while (waiter != NULL) {
+        struct hyi_waiter *next = waiter->next;
+
+        hyi_wake(waiter);
+        waiter = next;
+    }
+}
+
+static void *thread_main(void *arg)
+{
+    struct hyi_worker *w = arg;
+    hy_runtime *rt = w->rt;
+
+    if ((rt->flags & HY_RUNTIME_PIN) && hyi_os_cpu_pin(w->index) != 0)
+        hyi_report(rt, HY_REPORT_WARNING, "a worker could not be pinned");
+    work(w);
+    if (atomic_load(&rt->phase) == HYI_PHASE_START)
+        thread_ends(rt);
+    return NULL;
+}
+
+static void join_threads(hy_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->worker_count; i++) {
+        if (rt->worker[i].thread_runs)
+            pthread_join(rt->worker[i].thread, NULL);
+        rt->worker[i].thread_runs = false;
+    }
+}
+
+static void kick_all(hy_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        hyi_worker_kick(&rt->worker[i]);
+}
+
+/* Threads for the workers from first on; none is left when one is refused. */
+static int start_threads(hy_runtime *rt, unsigned first)
+{
+    int r = 0;
+
+    for (unsigned i = first; i < rt->worker_count && r == 0; i++) {
+        r = hyi_os_thread_start(&rt->worker[i].thread, thread_main,
+                                &rt->worker[i]);
+        rt->worker[i].thread_runs = r == 0;
+    }
+    if (r == 0)
+        return 0;
+    atomic_store(&rt->over, 1);
+    kick_all(rt);
+    join_threads(rt);
+    return r;
+}
+
+/* --- run, start, wait, stop -------------------------------------------------
+ */
+
+/* Takes the workers for one way of driving them. */
+static int begin(hy_runtime *rt, int phase)
+{
+    int found = HYI_PHASE_NONE;
+
+    if (!atomic_compare_exchange_strong(&rt->phase, &found, phase) &&
+        (found != HYI_PHASE_ENDED ||
+         !atomic_compare_exchange_strong(&rt->phase, &found, phase)))
+        return -EBUSY;
+    if (found == HYI_PHASE_ENDED) {
+        join_threads(rt);
+        atomic_store(&rt->stop, 0);
+    }
+    atomic_store(&rt->over, 0);
+    return 0;
+}
+
+int hy_runtime_run(hy_runtime *rt)
+{
+    int r, over;
+
+    if (rt == NULL)
+        return -EINVAL;
+    r = begin(rt, HYI_PHASE_RUN);
+    if (r != 0)
+        return r;
+    rt->active = rt->worker_count;
+    r = start_threads(rt, 1);
+    if (r == 0) {
+        work(&rt->worker[0]);
+        join_threads(rt);
+        over = atomic_load(&rt->over);
+        if (over < 0)
+            hyi_report_deadlock(rt);
+        r = over < 0 ? over : atomic_load(&rt->stop) != 0 ? -ECANCELED : 0;
+        atomic_store(&rt->stop, 0);
+    }
+    atomic_store(&rt->phase, HYI_PHASE_NONE);
+    return r;
+}
+
+int hy_runtime_start(hy_runtime *rt)
+{
+    int r;
+
+    if (rt == NULL)
+        return -EINVAL;
+    if (rt->seed != 0)
+        return -ENOTSUP;
+    r = begin(rt, HYI_PHASE_START);
+    if (r != 0)
+        return r;
+    rt->active = rt->worker_count;
+    /* One more, so that the threads of a start that fails end silently. */
+    rt->threads_left = rt->worker_count + 1;
+    r = start_threads(rt, 0);
+    if (r != 0) {
+        atomic_store(&rt->phase, HYI_PHASE_NONE);
+        return r;
+    }
+    thread_ends(rt);
+    return 0;
+}
+
+int hy_runtime_stop(hy_runtime *rt)
+{
+    int none = 0;
+
+    if (rt == NULL)
+        return -EINVAL;
+    /* Partners: the services of the workers, and has_post in idle.c. */
+    if (atomic_compare_exchange_strong(&rt->stop, &none, 1))
+        kick_all(rt);
+    return 0;
+}
+
+static bool leave_waiters(hy_runtime *rt, struct hyi_waiter *waiter)
+{
+    struct hyi_waiter **link = &rt->waiters;
+
+    while (*link != NULL && *link != waiter)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return false;
+    *link = waiter->next;
+    return true;
+}
+
+int hy_runtime_wait(hy_runtime *rt, hy_deadline until)
+{
+    struct hyi_waiter waiter;
+    bool claimed;
+    int r;
+
+    if (rt == NULL)
+        return -EINVAL;
+    if (hyi_fiber_running() != NULL && hyi_worker_self->rt == rt)
+        return -EDEADLK;
+    hyi_waiter_init(&waiter, "runtime");
+    hyi_lock(&rt->wait_lock);
+    if (atomic_load(&rt->phase) != HYI_PHASE_START) {
+        hyi_unlock(&rt->wait_lock);
+        return 0;
+    }
+    waiter.next = rt->waiters;
+    rt->waiters = &waiter;
+    hyi_unlock(&rt->wait_lock);
+    r = hyi_park(&waiter, until);
+    if (r == 0)
+        return 0;
+    hyi_lock(&rt->wait_lock);
+    claimed = !leave_waiters(rt, &waiter);
+    hyi_unlock(&rt->wait_lock);
+    if (claimed) {
+        hyi_park_claimed(&waiter);
+        r = 0;
+    }
+    return r;
+}
+
+/* --- poll -------------------------------------------------------------------
+ */
+
+/* From now on worker 0 is the only one: it gets what the others hold. */
+static void adopt(hy_runtime *rt)
+{
+    struct hyi_worker *only = &rt->worker[0];
+
+    rt->active = 1;
+    for (unsigned i = 1; i < rt->worker_count; i++) {
+        struct hyi_worker *w = &rt->worker[i];
+        struct hyi_fiber *f =
+            atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+
+        while (f != NULL) {
+            struct hyi_fiber *next = f->inbox_next;
+            unsigned reasons =
+                atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
+
+            atomic_store_explicit(&f->worker, only, memory_order_seq_cst);
+            hyi_post(f, reasons);
+            f = next;
+        }
+    }
+}
+
+static void wait_for_work(struct hyi_worker *w, hy_deadline until)
+{
+    hy_deadline timer = hyi_wheel_next(&w->wheel);
+
+    atomic_store_explicit(&w->sleep, HYI_ASLEEP, memory_order_seq_cst);
+    /* Partner: hyi_post, then hyi_worker_kick. */
+    if (atomic_load_explicit(&w->inbox, memory_order_seq_cst) == NULL &&
+        atomic_load(&w->rt->stop) != 1)
+        hyi_os_futex_wait(&w->sleep, HYI_ASLEEP, until < timer ? until : timer,
+                          false);
+    atomic_store_explicit(&w->sleep, HYI_AWAKE, memory_order_seq_cst);
+    w->tick = 1;
+}
+
+static size_t ready_count(const struct hyi_worker *w)
+{
+    int64_t fresh = hyi_deque_count(&w->deque);
+
+    return (size_t)(w->ready.tail - w->ready.head) +
+           (fresh > 0 ? (size_t)fresh : 0) + (w->fixed_first != NULL) +
+           (w->ready.spill_first != NULL);
+}
+
+/* One call's worth of work: 1 more at once, 0 nothing now, -EDEADLK. */
+static int poll_once(struct hyi_worker *w, hy_deadline until)
+{
+    hy_runtime *rt = w->rt;
+
+    for (;;) {
+        hyi_worker_service(w);
+        w->picks_left = until == HY_NOW ? (unsigned)ready_count(w) + 1 : 0;
+        w->poll_until = until;
+        w->bound_reached = false;
+        w->bounded = true;
+        hyi_worker_run(w);
+        w->bounded = false;
+        if (w->bound_reached || ready_count(w) != 0)
+            return ready_count(w) != 0;
+        if (hyi_runtime_live(rt) == 0)
+            return 0;
+        if (rt->seed != 0 && w->wheel.count != 0) {
+            hyi_worker_idle(w);
+            continue;
+        }
+        if ((rt->flags & HY_RUNTIME_CLOSED) && w->wheel.count == 0 &&
+            atomic_load(&w->inbox) == NULL && atomic_load(&rt->stop) != 1)
+            return -EDEADLK;
+        if (until == HY_NOW || hyi_worker_now(w) >= until)
+            return 0;
+        wait_for_work(w, until);
+    }
+}
+
+/* The descriptor tells what this call leaves behind. */
+static void tell_event(struct hyi_worker *w, bool more)
+{
+    hy_runtime *rt = w->rt;
+
+    if (!atomic_load(&rt->has_event))
+        return;
+    hyi_os_event_clear(&rt->event);
+    hyi_os_event_alarm(&rt->event, hyi_wheel_next(&w->wheel));
+    atomic_store_explicit(&w->sleep, HYI_OUTSIDE, memory_order_seq_cst);
+    /* Partner: hyi_post. Either it finds OUTSIDE, or this finds the post. */
+    if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL)
+        hyi_os_event_signal(&rt->event);
+}
+
+int hy_runtime_poll(hy_runtime *rt, hy_deadline until)
+{
+    struct hyi_worker *w;
+    struct hyi_entry before;
+    int r;
+
+    if (rt == NULL)
+        return -EINVAL;
+    r = begin(rt, HYI_PHASE_POLL);
+    if (r != 0)
+        return r;
+    if (rt->active > 1)
+        adopt(rt);
+    if (hyi_fault_thread_prepare() != 0)
+        hyi_report(rt, HY_REPORT_WARNING,
+                   "no signal stack: a stack overflow will not be reported");
+    w = &rt->worker[0];
+    atomic_store_explicit(&w->sleep, HYI_AWAKE, memory_order_seq_cst);
+    hyi_worker_enter(w, &before);
+    r = poll_once(w, until);
+    hyi_worker_leave(w, &before);
+    if (r == -EDEADLK)
+        hyi_report_deadlock(rt);
+    tell_event(w, r == 1);
+    if (hyi_runtime_live(rt) == 0)
+        atomic_store(&rt->stop, 0);
+    atomic_store(&rt->phase, HYI_PHASE_NONE);
+    return r;
+}
+
+int hy_runtime_fd(hy_runtime *rt)
+{
+    int r = 0;
+
+    if (rt == NULL)
+        return -EINVAL;
+    hyi_lock(&rt->wait_lock);
+    if (!atomic_load(&rt->has_event)) {
+        r = hyi_os_event_open(&rt->event);
+        if (r == 0) {
+            hyi_os_event_signal(&rt->event); /* the first poll arranges it */
+            /* Release: pairs with the acquire in hyi_worker_kick. */
+            atomic_store_explicit(&rt->has_event, true, memory_order_release);
+        }
+    }
+    hyi_unlock(&rt->wait_lock);
+    return r != 0 ? r : rt->event.fd;
+}
+
+/* --- destroy, stats ---------------------------------------------------------
+ */
+
+int hy_runtime_destroy(hy_runtime *rt)
+{
+    int r;
+
+    if (rt == NULL)
+        return 0;
+    r = begin(rt, HYI_PHASE_POLL);
+    if (r != 0)
+        return r;
+    hyi_table_reset(rt);
+    hyi_stacks_release(rt->stacks);
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        hyi_worker_deinit(&rt->worker[i]);
+    if (atomic_load(&rt->has_event))
+        hyi_os_event_close(&rt->event);
+    atomic_store(&rt->has_event, false);
+    free(rt->stacks);
+    free(rt->worker);
+    rt->worker = NULL;
+    rt->stacks = NULL;
+    rt->worker_count = rt->active = 0;
+    atomic_store(&rt->foreign_spawned, 0);
+    atomic_store(&rt->stop, 0);
+    atomic_store(&rt->phase, HYI_PHASE_NONE);
+    give_slot(rt);
+    return 0;
+}
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+
+    if (rt == NULL || out == NULL || out->size < STATS_BYTES_MIN)
+        return -EINVAL;
+    s.workers = rt->active;
+    s.workers_idle = atomic_load_explicit(&rt->idle, memory_order_relaxed);
+    s.spawned = get(&rt->foreign_spawned);
+    for (unsigned i = 0; i < rt->worker_count; i++) {
+        const struct hyi_worker *w = &rt->worker[i];
+        int64_t fresh = hyi_deque_count(&w->deque);
+
+        s.spawned += get(&w->spawned);
+        s.ended += get(&w->ended);
+        s.switches += get(&w->switches);
+        s.parks += get(&w->parks);
+        s.steals += get(&w->steals);
+        s.ready += (uint32_t)(w->ready.tail - w->ready.head) +
+                   (uint64_t)(fresh > 0 ? fresh : 0);
+        s.timers += w->wheel.count;
+    }
+    hyi_lock(&rt->stacks->lock);
+    for (unsigned i = 0; i < HYI_STACK_CLASSES; i++)
+        s.stacks += rt->stacks->class[i].ready;
+    s.stack_maps = rt->stacks->segment_count;
+    s.guards_installed = rt->stacks->guards_installed;
+    s.guards_protected = rt->stacks->guards_protected;
+    hyi_unlock(&rt->stacks->lock);
+    memcpy(s.name, rt->name, sizeof(s.name));
+    return hyi_struct_fill(out, &s, sizeof(s));
+}

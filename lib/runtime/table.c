@@ -1,0 +1,289 @@
+/*
+ * table.c - slots of fibers: found by number, never freed, used again.
+ *
+ *      index 0 .. 4095      4096 .. 8191   8192 .. 16383   ...
+ *      table[0]             table[1]       table[2]        each one mapping
+ *
+ * A worker keeps a few free slots, so that spawning and ending touch nothing
+ * shared. Small limits (fibers_max below 1,024 a worker) are kept exactly: then
+ * a slot goes back at once.
+ *
+ * Invariant: a slot's life is changed by compare-exchange alone, and its
+ * generation only rises; a slot whose generations are used up is retired.
+ *
+ * Upstream: fiber.c, worker.c. Downstream: os.h.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "process.h"
+
+enum { EXACT_BELOW = 1024 };
+
+static unsigned segment_of(size_t index, size_t *offset)
+{
+    size_t group = index >> HYI_TABLE_FIRST_LOG2;
+    unsigned segment = group == 0 ? 0 : hyi_log2_floor(group) + 1;
+
+    *offset = segment == 0
+                  ? index
+                  : index - ((size_t)1 << (HYI_TABLE_FIRST_LOG2 + segment - 1));
+    return segment;
+}
+
+static size_t segment_bytes(unsigned segment)
+{
+    unsigned log2 = HYI_TABLE_FIRST_LOG2 + (segment == 0 ? 0 : segment - 1);
+
+    return sizeof(struct hyi_fiber) << log2;
+}
+
+struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index)
+{
+    size_t offset;
+    unsigned segment = segment_of(index, &offset);
+    /* Acquire: pairs with the release in fresh_slot. */
+    struct hyi_fiber *base =
+        atomic_load_explicit(&rt->table[segment], memory_order_acquire);
+
+    return base == NULL ? NULL : base + offset;
+}
+
+struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **out)
+{
+    unsigned slot =
+        (unsigned)(fiber.id >> HYI_INDEX_BITS) & ((1u << HYI_RUNTIME_BITS) - 1);
+    size_t index = (size_t)fiber.id & (HYI_FIBERS_MOST - 1);
+    /* Acquire: pairs with the release in hy_runtime_init. */
+    hy_runtime *rt =
+        atomic_load_explicit(&hyi_process.runtime[slot], memory_order_acquire);
+
+    if (rt == NULL)
+        return NULL;
+    *out = rt;
+    return hyi_fiber_at(rt, index);
+}
+
+/* --- taking and giving; table_lock is held in these three ------------------
+ */
+
+static int fresh_slot(hy_runtime *rt, struct hyi_fiber **out)
+{
+    size_t offset;
+    unsigned segment = segment_of(rt->used, &offset);
+    struct hyi_fiber *base =
+        atomic_load_explicit(&rt->table[segment], memory_order_relaxed);
+    struct hyi_fiber *f;
+
+    if (base == NULL) {
+        void *p;
+        int r = hyi_os_reserve(&p, segment_bytes(segment),
+                               HYI_OS_READ | HYI_OS_WRITE, NULL, false);
+
+        if (r != 0)
+            return -ENOMEM;
+        base = p;
+        atomic_store_explicit(&rt->table[segment], base, memory_order_release);
+    }
+    f = base + offset;
+    f->index = (uint32_t)rt->used++;
+    atomic_store_explicit(&f->life,
+                          rt->generation_first << HYI_GENERATION_SHIFT,
+                          memory_order_relaxed);
+    atomic_store_explicit(&rt->used_visible, rt->used, memory_order_release);
+    *out = f;
+    return 0;
+}
+
+static int take_shared(hy_runtime *rt, struct hyi_fiber **out)
+{
+    int r = 0;
+
+    if (rt->out >= rt->fibers_max)
+        return -EAGAIN;
+    if (rt->free != NULL) {
+        *out = rt->free;
+        rt->free = (*out)->next;
+    } else if (rt->used < HYI_FIBERS_MOST) {
+        r = fresh_slot(rt, out);
+    } else {
+        r = -EAGAIN;
+    }
+    if (r == 0)
+        rt->out++;
+    return r;
+}
+
+static void give_shared(hy_runtime *rt, struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+
+    rt->out--;
+    if (hyi_generation(life) == HYI_GENERATION_LAST)
+        return;
+    f->next = rt->free;
+    rt->free = f;
+}
+
+static bool is_exact(const hy_runtime *rt)
+{
+    return rt->fibers_max < (size_t)EXACT_BELOW * rt->worker_count;
+}
+
+int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out)
+{
+    unsigned extra = w == NULL || is_exact(rt) ? 0 : HYI_CLAIM_CHUNK;
+    struct hyi_fiber *f;
+    int r;
+
+    if (w != NULL && w->free != NULL) {
+        *out = w->free;
+        w->free = w->free->next;
+        w->free_count--;
+        return 0;
+    }
+    hyi_lock(&rt->table_lock);
+    r = take_shared(rt, out);
+    for (; r == 0 && extra > 0 && take_shared(rt, &f) == 0; extra--) {
+        f->next = w->free;
+        w->free = f;
+        w->free_count++;
+    }
+    hyi_unlock(&rt->table_lock);
+    return r;
+}
+
+void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
+{
+    unsigned keep = w == NULL || is_exact(rt) ? 0 : 2 * HYI_CLAIM_CHUNK;
+
+    if (w != NULL && w->free_count < keep &&
+        hyi_generation(atomic_load_explicit(&f->life, memory_order_relaxed)) !=
+            HYI_GENERATION_LAST) {
+        f->next = w->free;
+        w->free = f;
+        w->free_count++;
+        return;
+    }
+    hyi_lock(&rt->table_lock);
+    give_shared(rt, f);
+    while (w != NULL && w->free_count > keep / 2) {
+        f = w->free;
+        w->free = f->next;
+        w->free_count--;
+        give_shared(rt, f);
+    }
+    hyi_unlock(&rt->table_lock);
+}
+
+/* --- a slot's lock, and a fiber's end ---------------------------------------
+ */
+
+bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation)
+{
+    for (unsigned spins = 1;; spins++) {
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+
+        if (hyi_generation(life) != generation || !(life & HYI_LIFE_LIVE))
+            return false;
+        /* Acquire: pairs with the releases in unlock and end. */
+        if (!(life & HYI_LIFE_LOCKED) &&
+            atomic_compare_exchange_weak_explicit(
+                &f->life, &life, life | HYI_LIFE_LOCKED, memory_order_acquire,
+                memory_order_relaxed))
+            return true;
+        if (spins % 64 == 0)
+            hyi_os_thread_yield();
+        else
+            hy_arch_pause();
+    }
+}
+
+void hyi_fiber_unlock(struct hyi_fiber *f)
+{
+    atomic_fetch_and_explicit(&f->life, ~(uint64_t)HYI_LIFE_LOCKED,
+                              memory_order_release);
+}
+
+/* The handle is void afterwards. Gives the joiners. */
+static struct hyi_waiter *bury(struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+    uint64_t generation = hyi_generation(life);
+    uint64_t dead = (generation + 1) << HYI_GENERATION_SHIFT;
+    struct hyi_waiter *joiners;
+    bool locked;
+
+    atomic_store_explicit(&f->state, 0, memory_order_relaxed);
+    /* Release: what the fiber did is seen by whoever finds it ended. A name is
+       read under the lock, so it is freed under the lock. */
+    if (f->name == NULL && !(life & (HYI_LIFE_LOCKED | HYI_LIFE_JOINED)) &&
+        atomic_compare_exchange_strong_explicit(
+            &f->life, &life, dead, memory_order_acq_rel, memory_order_relaxed))
+        return NULL;
+    locked = hyi_fiber_lock(f, generation);
+    HYI_ASSERT(locked);
+    joiners = f->joiners;
+    f->joiners = NULL;
+    free(f->name);
+    f->name = NULL;
+    atomic_store_explicit(&f->life, dead, memory_order_release);
+    return joiners;
+}
+
+static void wake_all(struct hyi_waiter *joiner)
+{
+    while (joiner != NULL) {
+        struct hyi_waiter *next = joiner->next;
+
+        hyi_wake(joiner);
+        joiner = next;
+    }
+}
+
+void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
+{
+    struct hyi_waiter *joiners;
+
+    /* With an exact limit, whoever sees the end may spawn the next. */
+    if (is_exact(rt)) {
+        hyi_lock(&rt->table_lock);
+        joiners = bury(f);
+        give_shared(rt, f);
+        hyi_unlock(&rt->table_lock);
+    } else {
+        joiners = bury(f);
+        hyi_slot_give(rt, w, f);
+    }
+    wake_all(joiners);
+}
+
+void hyi_table_reset(hy_runtime *rt)
+{
+    uint64_t last = rt->generation_first;
+
+    for (size_t i = 0; i < rt->used; i++) {
+        struct hyi_fiber *f = hyi_fiber_at(rt, i);
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+
+        if (life & HYI_LIFE_LIVE) {
+            wake_all(bury(f));
+            life = atomic_load_explicit(&f->life, memory_order_relaxed);
+        }
+        if (hyi_generation(life) > last)
+            last = hyi_generation(life);
+    }
+    for (unsigned i = 0; i < HYI_TABLE_SEGMENTS; i++) {
+        struct hyi_fiber *base =
+            atomic_load_explicit(&rt->table[i], memory_order_relaxed);
+
+        if (base != NULL)
+            hyi_os_decommit(base, segment_bytes(i));
+    }
+    rt->generation_first = last + 1;
+    rt->free = NULL;
+    rt->used = rt->out = 0;
+    atomic_store_explicit(&rt->used_visible, 0, memory_order_release);
+}

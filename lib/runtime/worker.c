@@ -1,0 +1,721 @@
+/*
+ * worker.c - one worker: which fiber runs next, and how it gets there.
+ *
+ *      fiber A                  (hop: the one place where stacks change)
+ *        hyi_yield / park / end
+ *          pick: inbox and timers now and then; unstarted | ready
+ *          hop ------------------------------------> fiber B
+ *                 nothing ready: hop to the base, the thread's own stack,
+ *                 whose loop searches and sleeps (idle.c)
+ *
+ * Fibers switch to each other directly; the base is not on the way. A fiber
+ * that ends hands its stack to the next unstarted one in place, without a
+ * switch: that makes spawn, run and join cheap.
+ *
+ * Invariant: everything in struct hyi_worker down to its counters, and every
+ * started fiber of it, is touched by its own thread only. Others use the inbox.
+ *
+ * Upstream: fiber.c, runtime.c. Downstream: arch.h (switch.S), idle.c.
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "arch.h"
+
+enum {
+    TICK = 32,         /* picks between two looks at the clock: under 1 ns each,
+                          where a read of it takes 25 */
+    FRESH_IN_ROW = 64, /* then a ready fiber is due */
+    NEWEST_ABOVE = 32, /* unstarted fibers; fewer are taken oldest first */
+    READY_FIRST = 64
+};
+enum { VIRTUAL_STEP_NS = 10 };
+
+_Thread_local struct hyi_worker *hyi_worker_self
+    __attribute__((tls_model("initial-exec")));
+
+extern void *__cxa_get_globals(void) __attribute__((weak));
+
+static void fiber_main(void *arg, void *value);
+
+uint64_t hyi_random(struct hyi_worker *w)
+{
+    uint64_t z = w->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+uint64_t hyi_worker_now(struct hyi_worker *w)
+{
+    if (HYI_LIKELY(w->rt->seed == 0))
+        return hyi_os_now();
+    /* A loop that waits for the time to come must end. */
+    return w->virtual_now += VIRTUAL_STEP_NS;
+}
+
+/* --- ready fibers -----------------------------------------------------------
+ */
+
+static struct hyi_fiber_extra *extra_of(const struct hyi_fiber *f)
+{
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
+
+    return (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack, f->class) -
+                                              sizeof(struct hyi_fiber_extra));
+}
+
+static void add(_Atomic uint64_t *sum, uint64_t ns)
+{
+    atomic_store_explicit(sum,
+                          atomic_load_explicit(sum, memory_order_relaxed) + ns,
+                          memory_order_relaxed);
+}
+
+static void end_wait(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    struct hyi_fiber_extra *e = extra_of(f);
+    uint64_t now = hyi_worker_now(w);
+
+    if (atomic_load_explicit(&f->state, memory_order_relaxed) !=
+        HY_FIBER_PARKED)
+        return;
+    add(&e->wait_ns, now - e->since_ns);
+    e->since_ns = now;
+}
+
+static bool grow_ready(struct hyi_ready *q)
+{
+    uint32_t count = q->ring == NULL ? READY_FIRST : (q->mask + 1) * 2;
+    struct hyi_fiber **ring = malloc(count * sizeof(struct hyi_fiber *));
+
+    if (ring == NULL)
+        return false;
+    for (uint32_t i = q->head; i != q->tail; i++)
+        ring[i & (count - 1)] = q->ring[i & q->mask];
+    free(q->ring);
+    q->ring = ring;
+    q->mask = count - 1;
+    return true;
+}
+
+/* Never fails: a fiber that was woken must not be lost for want of memory. */
+static void enqueue(struct hyi_ready *q, struct hyi_fiber *f)
+{
+    bool full = q->ring == NULL || q->tail - q->head > q->mask;
+
+    if (HYI_UNLIKELY(q->spill_first != NULL || (full && !grow_ready(q)))) {
+        f->next = NULL;
+        if (q->spill_first == NULL)
+            q->spill_first = f;
+        else
+            q->spill_last->next = f;
+        q->spill_last = f;
+        return;
+    }
+    q->ring[q->tail++ & q->mask] = f;
+}
+
+static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        end_wait(w, f);
+    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
+    enqueue(&w->ready, f);
+}
+
+static struct hyi_fiber *pop_ready(struct hyi_worker *w)
+{
+    struct hyi_ready *q = &w->ready;
+    struct hyi_fiber *f;
+
+    if (HYI_LIKELY(q->head != q->tail)) {
+        if (HYI_UNLIKELY(w->rt->seed != 0)) {
+            uint32_t other =
+                q->head + (uint32_t)(hyi_random(w) % (q->tail - q->head));
+
+            f = q->ring[other & q->mask];
+            q->ring[other & q->mask] = q->ring[q->head & q->mask];
+            q->head++;
+            return f;
+        }
+        f = q->ring[q->head++ & q->mask];
+        /* Ahead in the ring: the fiber's line, then its stack's. */
+        if (q->tail - q->head > 3) {
+            struct hyi_fiber *near = q->ring[(q->head + 1) & q->mask];
+
+            __builtin_prefetch(q->ring[(q->head + 3) & q->mask]);
+            __builtin_prefetch(near->sp);
+        }
+        return f;
+    }
+    f = q->spill_first;
+    if (f != NULL)
+        q->spill_first = f->next;
+    return f;
+}
+
+/* --- unstarted fibers -------------------------------------------------------
+ */
+
+void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->next = NULL;
+    if (w->fixed_first == NULL)
+        w->fixed_first = f;
+    else
+        w->fixed_last->next = f;
+    w->fixed_last = f;
+}
+
+/* Simulated, an unstarted fiber is drawn from among the ready ones. */
+static void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    if (HYI_UNLIKELY(w->rt->seed != 0))
+        enqueue(&w->ready, f);
+    else if (f->pinned || hyi_deque_push(&w->deque, f) != 0)
+        hyi_worker_fix(w, f);
+}
+
+/* Oldest first while there are few, so that siblings run in the order of their
+   spawning; newest first when there are many, so that a tree of forks is walked
+   depth first and its leaves share a few warm stacks. */
+static struct hyi_fiber *pop_fresh(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = w->fixed_first;
+    int64_t count;
+
+    if (f != NULL) {
+        w->fixed_first = f->next;
+        return f;
+    }
+    count = hyi_deque_count(&w->deque);
+    if (count <= 0)
+        return NULL;
+    return count > NEWEST_ABOVE ? hyi_deque_pop(&w->deque)
+                                : hyi_deque_take(&w->deque);
+}
+
+static bool has_fresh(const struct hyi_worker *w)
+{
+    return w->fixed_first != NULL || hyi_deque_count(&w->deque) > 0;
+}
+
+/* --- inbox ------------------------------------------------------------------
+ */
+
+void hyi_post(struct hyi_fiber *f, unsigned reason)
+{
+    struct hyi_worker *w;
+    struct hyi_fiber *first;
+
+    /* Release, and acquire in drain: what the poster did is seen by the fiber.
+       Not zero before: it stands in an inbox, and the drain will see this. */
+    if (atomic_fetch_or_explicit(&f->posted, (uint8_t)reason,
+                                 memory_order_acq_rel) != 0)
+        return;
+    w = atomic_load_explicit(&f->worker, memory_order_seq_cst);
+    first = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+    do {
+        f->inbox_next = first;
+        /* Sequentially consistent, as the sleep in idle.c: either this finds
+           the worker asleep, or the worker finds its inbox filled. */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &w->inbox, &first, f, memory_order_seq_cst, memory_order_relaxed));
+    hyi_worker_kick(w);
+}
+
+/* Makes a parked fiber run with a result, unless a wake was faster. */
+static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
+{
+    struct hyi_waiter *waiter =
+        atomic_load_explicit(&f->waiter, memory_order_relaxed);
+    uint32_t parked = HYI_WAITER_PARKED;
+
+    if (!atomic_compare_exchange_strong_explicit(
+            &waiter->state, &parked, HYI_WAITER_ARMED, memory_order_acq_rel,
+            memory_order_acquire))
+        return;
+    f->result = (uint8_t)error;
+    push_ready(w, f);
+}
+
+static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
+                      unsigned reasons)
+{
+    /* A slot may have been used again meanwhile, by another worker. Partner:
+       the exchange in start, for a cancel that meets a theft. */
+    if (atomic_load_explicit(&f->worker, memory_order_seq_cst) != w) {
+        hyi_post(f, reasons);
+        return;
+    }
+    if (reasons & HYI_POST_SPAWN) {
+        push_fresh(w, f);
+        return;
+    }
+    if (reasons & HYI_POST_WAKE) {
+        push_ready(w, f);
+        return;
+    }
+    if (atomic_load_explicit(&f->state, memory_order_relaxed) ==
+            HY_FIBER_PARKED &&
+        f->cancellable && hyi_fiber_is_cancelled(f))
+        give_up(w, f, ECANCELED);
+}
+
+static void drain(struct hyi_worker *w)
+{
+    struct hyi_fiber *f =
+        atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+    struct hyi_fiber *list = NULL;
+
+    while (f != NULL) { /* newest first: turned round */
+        struct hyi_fiber *next = f->inbox_next;
+
+        f->inbox_next = list;
+        list = f;
+        f = next;
+    }
+    while (list != NULL) {
+        f = list;
+        list = f->inbox_next; /* read before others may post it again */
+        take_post(
+            w, f,
+            atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel));
+    }
+    if (w->rt->active > 1 && hyi_deque_count(&w->deque) > 1)
+        hyi_notify(w->rt);
+}
+
+/* --- timers, stop -----------------------------------------------------------
+ */
+
+static void fire_timers(struct hyi_worker *w)
+{
+    uint64_t now = w->rt->seed != 0 ? w->virtual_now : hyi_os_now();
+    struct hyi_timer *timer;
+
+    while ((timer = hyi_wheel_pop(&w->wheel, now)) != NULL) {
+        struct hyi_fiber *f =
+            (struct hyi_fiber *)(void *)((char *)timer -
+                                         offsetof(struct hyi_fiber, timer));
+
+        give_up(w, f, ETIMEDOUT);
+    }
+}
+
+void hyi_worker_service(struct hyi_worker *w)
+{
+    int asked = 1;
+
+    w->tick = TICK;
+    if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL)
+        drain(w);
+    if (w->wheel.count != 0)
+        fire_timers(w);
+    if (atomic_load_explicit(&w->rt->stop, memory_order_relaxed) == 1 &&
+        atomic_compare_exchange_strong(&w->rt->stop, &asked, 2))
+        hyi_cancel_all(w->rt);
+    if (w->bounded && w->poll_until != HY_FOREVER && w->picks_left == 0 &&
+        hyi_worker_now(w) >= w->poll_until)
+        w->bound_reached = true;
+}
+
+/* --- choosing ---------------------------------------------------------------
+ */
+
+static bool wants_fresh(struct hyi_worker *w)
+{
+    return has_fresh(w) && w->fresh_streak < FRESH_IN_ROW;
+}
+
+static struct hyi_fiber *pick(struct hyi_worker *w)
+{
+    struct hyi_fiber *f;
+
+    if (HYI_UNLIKELY(--w->tick == 0 ||
+                     atomic_load_explicit(&w->inbox, memory_order_relaxed)))
+        hyi_worker_service(w);
+    if (HYI_UNLIKELY(w->bounded)) {
+        if (w->picks_left != 0 && --w->picks_left == 0)
+            w->bound_reached = true;
+        if (w->bound_reached)
+            return NULL;
+    }
+    if (wants_fresh(w) && (f = pop_fresh(w)) != NULL) {
+        w->fresh_streak++;
+        return f;
+    }
+    w->fresh_streak = 0;
+    f = pop_ready(w);
+    return f != NULL ? f : pop_fresh(w);
+}
+
+/* --- changing stacks --------------------------------------------------------
+ */
+
+static struct hyi_stack_note *note_of(struct hyi_worker *w,
+                                      const struct hyi_fiber *f)
+{
+    return f == &w->base
+               ? &w->base_note
+               : &atomic_load_explicit(&f->stack, memory_order_relaxed)->note;
+}
+
+/* Times and floating-point environments, for the fibers that have them. */
+static void hop_extra(struct hyi_worker *w, struct hyi_fiber *from,
+                      struct hyi_fiber *to)
+{
+    uint64_t now = hyi_worker_now(w);
+    unsigned flags = from->flags | to->flags;
+    uint64_t env = flags & HY_FIBER_FP_ENV ? hy_arch_fp_env_get() : 0;
+
+    if (from->flags & HYI_FIBER_EXTRA) {
+        struct hyi_fiber_extra *e = extra_of(from);
+
+        add(&e->run_ns, now - e->since_ns);
+        e->since_ns = now;
+        e->fp_env = env;
+    }
+    if (to->flags & HYI_FIBER_EXTRA) {
+        struct hyi_fiber_extra *e = extra_of(to);
+
+        add(&e->delay_ns, now - e->since_ns);
+        e->since_ns = now;
+    }
+    if (!(flags & HY_FIBER_FP_ENV))
+        return;
+    if (!(from->flags & HY_FIBER_FP_ENV))
+        w->fp_env = env;
+    hy_arch_fp_env_set(to->flags & HY_FIBER_FP_ENV ? extra_of(to)->fp_env
+                                                   : w->fp_env);
+}
+
+/* The one place where a worker changes stacks: one call site for all switches
+   keeps the return predictor right. */
+static __attribute__((noinline)) void hop(struct hyi_worker *w,
+                                          struct hyi_fiber *to, bool for_good)
+{
+    struct hyi_fiber *from = w->current;
+    int saved = *w->errno_at;
+    struct hyi_cxx_globals cxx = {NULL, 0};
+    void *fake = NULL;
+    uint32_t used = from->top - (uint32_t)(uintptr_t)&cxx;
+
+    if (used > atomic_load_explicit(&from->peak, memory_order_relaxed))
+        atomic_store_explicit(&from->peak, used, memory_order_relaxed);
+    if (HYI_UNLIKELY((from->flags | to->flags) & HYI_FIBER_EXTRA))
+        hop_extra(w, from, to);
+    if (w->cxx != NULL)
+        cxx = *w->cxx;
+    atomic_store_explicit(&to->state, HY_FIBER_RUNNING, memory_order_relaxed);
+    hyi_count(&to->switches);
+    hyi_count(&w->switches);
+    w->current = to;
+    w->left = note_of(w, from);
+    hyi_note_leave(&fake, note_of(w, to), for_good);
+    hy_arch_switch(&from->sp, to->sp, NULL);
+    hyi_note_arrive(fake, w->left);
+    if (w->cxx != NULL)
+        *w->cxx = cxx;
+    *w->errno_at = saved;
+}
+
+/* An unstarted fiber gets a stack, and stays with this worker. */
+static void settle(struct hyi_worker *w, struct hyi_fiber *f,
+                   struct hyi_stack *stack)
+{
+    w->start_entry = f->entry;
+    w->start_arg = f->arg;
+    atomic_store_explicit(&f->waiter, NULL, memory_order_relaxed);
+    /* An exchange after a theft: pairs with take_post's load, so that a cancel
+       which was sent to the old worker is seen by the first park here. */
+    if (atomic_load_explicit(&f->worker, memory_order_relaxed) != w)
+        atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
+    atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
+    f->top = (uint32_t)(uintptr_t)hyi_stack_top(stack, f->class);
+    atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
+    /* Release: pairs with the acquire in hy_fiber_each. */
+    atomic_store_explicit(&f->stack, stack, memory_order_release);
+    if (f->flags & HYI_FIBER_EXTRA)
+        *extra_of(f) = (struct hyi_fiber_extra){
+            .since_ns = hyi_worker_now(w),
+            .fp_env = w->current->flags & HY_FIBER_FP_ENV
+                          ? w->fp_env
+                          : hy_arch_fp_env_get()};
+}
+
+static void start(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    struct hyi_stack *stack =
+        hyi_stack_take(w->rt->stacks, &w->pool[f->class], f->class);
+    size_t bytes = hyi_stack_class_bytes(f->class) - stack->color;
+
+    settle(w, f, stack);
+    if (f->flags & HYI_FIBER_EXTRA)
+        bytes -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
+    f->sp = hy_arch_context_make(stack->low, bytes, fiber_main, f);
+}
+
+static bool is_unstarted(const struct hyi_fiber *f)
+{
+    return atomic_load_explicit(&f->state, memory_order_relaxed) ==
+           HY_FIBER_NEW;
+}
+
+/* Runs the next fiber, or the base; returns when the caller's turn comes. */
+static void go(struct hyi_worker *w, struct hyi_fiber *next, bool for_good)
+{
+    if (next == NULL)
+        next = &w->base;
+    else if (is_unstarted(next))
+        start(w, next);
+    if (next != w->current)
+        hop(w, next, for_good);
+    else
+        atomic_store_explicit(&next->state, HY_FIBER_RUNNING,
+                              memory_order_relaxed);
+}
+
+void hyi_yield(struct hyi_worker *w)
+{
+    push_ready(w, w->current);
+    go(w, pick(w), false);
+}
+
+void hyi_worker_run(struct hyi_worker *w)
+{
+    struct hyi_fiber *f;
+
+    while ((f = pick(w)) != NULL)
+        go(w, f, false);
+}
+
+/* --- a fiber's life ---------------------------------------------------------
+ */
+
+/* Gives back what a fiber held. Its stack stays on top of the pool: this still
+   runs on it. */
+static void finish(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    unsigned class = f->class, most = hyi_stack_pool_most(class);
+    struct hyi_stack_pool *pool = &w->pool[class];
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
+
+    atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
+    hyi_stack_give(w->rt->stacks, pool, class, stack);
+    if (++pool->claims > most) {
+        hyi_stack_unclaim(w->rt->stacks, class, (most + 1) / 2);
+        pool->claims -= (most + 1) / 2;
+    }
+    hyi_fiber_end(w->rt, w, f);
+    hyi_count(&w->ended);
+}
+
+/* The next unstarted fiber takes over this very stack, if it is like it. */
+static bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
+{
+    unsigned class = w->last.class;
+
+    if (next == NULL || !is_unstarted(next) || next->class != class ||
+        ((next->flags | w->last.flags) & HYI_FIBER_EXTRA))
+        return false;
+    settle(w, next, hyi_stack_take(w->rt->stacks, &w->pool[class], class));
+    atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
+    hyi_count(&next->switches);
+    w->current = next;
+    return true;
+}
+
+/* The slot of a fiber that has ended may be in use again at once: from here on
+   the worker's "last" stands for it. */
+static void become_last(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = w->current;
+
+    w->last.class = f->class;
+    w->last.flags = f->flags;
+    w->last.top = f->top;
+    atomic_store_explicit(&w->last.stack,
+                          atomic_load_explicit(&f->stack, memory_order_relaxed),
+                          memory_order_relaxed);
+    finish(w, f);
+    w->current = &w->last;
+}
+
+static void fiber_main(void *arg, void *value)
+{
+    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_fiber *next;
+
+    (void)arg;
+    (void)value;
+    hyi_note_arrive(NULL, w->left);
+    do {
+        *w->errno_at = 0;
+        if (w->cxx != NULL)
+            *w->cxx = (struct hyi_cxx_globals){NULL, 0};
+        w->start_entry(w->start_arg);
+        become_last(w);
+        next = pick(w);
+    } while (take_over(w, next));
+    /* Starting it here might take the stack that this runs on: the base does.
+     */
+    if (next != NULL && is_unstarted(next)) {
+        next->next = w->fixed_first;
+        if (w->fixed_first == NULL)
+            w->fixed_last = next;
+        w->fixed_first = next;
+        next = NULL;
+    }
+    go(w, next, true);
+    __builtin_trap();
+}
+
+/* --- parking ----------------------------------------------------------------
+ */
+
+static uint64_t parker_now(void)
+{
+    return hyi_worker_now(hyi_worker_self);
+}
+
+static void wake_fiber(struct hyi_waiter *waiter)
+{
+    struct hyi_fiber *f = waiter->sleeper;
+    struct hyi_worker *w = hyi_worker_self;
+
+    /* Release: pairs with the acquire in park. Found parked, the fiber stays
+       where it is until this has made it ready. */
+    if (atomic_exchange_explicit(&waiter->state, HYI_WAITER_WOKEN,
+                                 memory_order_acq_rel) != HYI_WAITER_PARKED)
+        return;
+    if (w != NULL &&
+        atomic_load_explicit(&f->worker, memory_order_relaxed) == w)
+        push_ready(w, f);
+    else
+        hyi_post(f, HYI_POST_WAKE);
+}
+
+static void parker_init(struct hyi_waiter *waiter)
+{
+    struct hyi_worker *w = hyi_worker_self;
+
+    HYI_ASSERT(w->current != &w->base);
+    waiter->wake = wake_fiber;
+    waiter->sleeper = w->current;
+}
+
+/* An error, unless the wake came first. */
+static int unless_woken(struct hyi_waiter *waiter, int error)
+{
+    return atomic_load_explicit(&waiter->state, memory_order_acquire) ==
+                   HYI_WAITER_WOKEN
+               ? 0
+               : error;
+}
+
+static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
+                       bool cancellable)
+{
+    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_fiber *f = w->current;
+    uint32_t armed = HYI_WAITER_ARMED;
+
+    if (cancellable && hyi_fiber_is_cancelled(f))
+        return unless_woken(waiter, -ECANCELED);
+    if (until != HY_FOREVER && (until == HY_NOW || until <= hyi_worker_now(w)))
+        return unless_woken(waiter, -ETIMEDOUT);
+    f->result = 0;
+    f->cancellable = cancellable;
+    atomic_store_explicit(&f->waiter, waiter, memory_order_relaxed);
+    atomic_store_explicit(&f->reason, waiter->reason, memory_order_relaxed);
+    /* Acquire: pairs with the release of the wake that came first. Release:
+       the waker's exchange finds the fiber's fields in place. */
+    if (!atomic_compare_exchange_strong_explicit(
+            &waiter->state, &armed, HYI_WAITER_PARKED, memory_order_acq_rel,
+            memory_order_acquire))
+        return 0;
+    atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_relaxed);
+    hyi_count(&w->parks);
+    if (until != HY_FOREVER) {
+        f->timer.deadline = until;
+        hyi_wheel_insert(&w->wheel, &f->timer);
+    }
+    go(w, pick(w), false);
+    hyi_wheel_remove(&w->wheel, &f->timer);
+    /* Acquire: pairs with the release of a wake from this very thread or, by
+       way of the inbox, of another. */
+    atomic_thread_fence(memory_order_acquire);
+    return -f->result;
+}
+
+const struct hyi_parker hyi_worker_parker = {parker_now, parker_init,
+                                             parker_park};
+
+/* --- coming and going -------------------------------------------------------
+ */
+
+void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
+                        struct hyi_fiber *f, int target)
+{
+    bool fixed = target >= 0;
+    unsigned at = fixed       ? (unsigned)target % rt->active
+                  : w != NULL ? w->index
+                              : 0;
+
+    f->pinned = fixed;
+    if (w != NULL && at == w->index) {
+        atomic_store_explicit(&f->worker, w, memory_order_relaxed);
+        hyi_count(&w->spawned);
+        push_fresh(w, f);
+        if (rt->active > 1)
+            hyi_notify(rt);
+        return;
+    }
+    if (!fixed)
+        at = hyi_idle_worker(rt);
+    atomic_fetch_add_explicit(&rt->foreign_spawned, 1, memory_order_relaxed);
+    atomic_store_explicit(&f->worker, &rt->worker[at], memory_order_relaxed);
+    hyi_post(f, HYI_POST_SPAWN);
+}
+
+void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
+{
+    before->worker = hyi_worker_self;
+    before->parker = hyi_parker_self;
+    w->current = &w->base;
+    w->tick = 1;
+    w->errno_at = &errno;
+    w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : NULL;
+    hyi_note_thread(&w->base_note);
+    hyi_worker_self = w;
+    hyi_parker_self = &hyi_worker_parker;
+}
+
+void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
+{
+    HYI_ASSERT(w->current == &w->base);
+    hyi_worker_self = before->worker;
+    hyi_parker_self = before->parker;
+}
+
+void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
+{
+    w->rt = rt;
+    w->index = index;
+    w->current = &w->base;
+    w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
+    w->virtual_now = 1000000000u;
+}
+
+void hyi_worker_deinit(struct hyi_worker *w)
+{
+    hyi_deque_free(&w->deque);
+    free(w->ready.ring);
+}

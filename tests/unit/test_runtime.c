@@ -1,0 +1,721 @@
+/*
+ * test_runtime.c - a runtime's life and its fibers: order, results, limits,
+ * cancellation, several workers, stops, polling, simulation.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+#include <hyperion/sync.h>
+
+#include "hy_test.h"
+#include "os.h"
+
+enum { MS = 1000000 };
+
+static hy_runtime *make(unsigned workers, unsigned flags)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = workers;
+    o.flags = flags;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+static void run_to_the_end(hy_runtime *rt)
+{
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- one after another ------------------------------------------------------
+ */
+
+static char trail[64];
+
+static void write_twice(void *arg)
+{
+    strcat(trail, arg);
+    hy_fiber_yield();
+    strcat(trail, arg);
+}
+
+HY_TEST(runtime, fibers_take_turns_in_the_order_of_spawning)
+{
+    hy_runtime *rt = make(1, 0);
+
+    trail[0] = '\0';
+    HY_CHECK_EQ(hy_fiber_spawn(rt, write_twice, "a", NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, write_twice, "b", NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, write_twice, "c", NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_STR(trail, "abcabc");
+}
+
+HY_TEST(runtime, an_empty_runtime_ends_at_once_and_runs_again)
+{
+    hy_runtime *rt = make(2, 0);
+
+    trail[0] = '\0';
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, write_twice, "x", NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    run_to_the_end(rt);
+    HY_CHECK_STR(trail, "xx");
+}
+
+static int joined;
+
+static void sleep_a_little(void *arg)
+{
+    uint64_t start = hy_now();
+
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(2 * MS)), 0);
+    HY_CHECK(hy_now() - start >= 2 * MS);
+    *(int *)arg = 1;
+}
+
+static void spawn_and_join(void *arg)
+{
+    hy_fiber child;
+    int done = 0;
+
+    (void)arg;
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, sleep_a_little, &done, NULL, &child), 0);
+    HY_CHECK_EQ(hy_fiber_join(child, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_fiber_join(child, hy_after(MS / 10)), -ETIMEDOUT);
+    HY_CHECK_EQ(done, 0);
+    HY_CHECK_EQ(hy_fiber_join(child, HY_FOREVER), 0);
+    HY_CHECK_EQ(done, 1);
+    HY_CHECK_EQ(hy_fiber_join(child, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(child), -ESRCH);
+    HY_CHECK_EQ(hy_fiber_join(hy_fiber_self(), HY_FOREVER), -EDEADLK);
+    joined++;
+}
+
+HY_TEST(runtime, join_waits_for_the_end)
+{
+    hy_runtime *rt = make(1, 0);
+
+    joined = 0;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_and_join, NULL, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(joined, 1);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+HY_TEST(runtime, handles_of_a_destroyed_runtime_are_safe)
+{
+    hy_fiber old[3], young;
+    hy_runtime *rt = make(1, 0);
+
+    for (int i = 0; i < 3; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, &old[i]), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    rt = make(1, 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, &young), 0);
+    for (int i = 0; i < 3; i++) {
+        HY_CHECK(old[i].id != young.id);
+        HY_CHECK_EQ(hy_fiber_join(old[i], HY_FOREVER), 0);
+        HY_CHECK_EQ(hy_fiber_cancel(old[i]), -ESRCH);
+    }
+    HY_CHECK_EQ(hy_fiber_join(young, HY_NOW), -ETIMEDOUT);
+    run_to_the_end(rt);
+}
+
+/* --- bad input --------------------------------------------------------------
+ */
+
+static void try_the_limit(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 4; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), -EAGAIN);
+    hy_fiber_yield();
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), 0);
+    joined++;
+}
+
+HY_TEST(runtime, spawning_past_the_limit)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt;
+
+    joined = 0;
+    o.fibers_max = 5;
+    o.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, try_the_limit, NULL, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(joined, 1);
+}
+
+HY_TEST(runtime, bad_options_are_refused)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
+    hy_runtime *rt = (hy_runtime *)1;
+
+    HY_CHECK_EQ(hy_runtime_init(NULL, NULL), -EINVAL);
+    o.stack_bytes = 100;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.stack_bytes = (size_t)2 << 30;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.stack_bytes = 0;
+    o.workers = 257;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.workers = 2;
+    o.seed = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.seed = 0;
+    o.flags = 1u << 30;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.flags = 0;
+    o.fibers_max = (size_t)1 << 23;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    o.size = 4;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), -EINVAL);
+    HY_CHECK(rt == (hy_runtime *)1);
+    HY_CHECK_EQ(hy_runtime_destroy(NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_start(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_stop(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_wait(NULL, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_poll(NULL, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_fd(NULL), -EINVAL);
+    rt = make(1, 0);
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), -EINVAL);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, NULL, NULL, NULL, NULL), -EINVAL);
+    f.stack_bytes = 1000;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -EINVAL);
+    f.stack_bytes = 0;
+    f.worker = 2;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -EINVAL);
+    f.worker = -1;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -EINVAL);
+    f.worker = 0;
+    f.flags = HY_FIBER_HUGE_STACK;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -ENOTSUP);
+    HY_CHECK_EQ(hy_fiber_join((hy_fiber){0}, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_fiber_cancel((hy_fiber){0}), -ESRCH);
+    HY_CHECK_EQ(hy_fiber_join((hy_fiber){UINT64_MAX}, HY_NOW), 0);
+    HY_CHECK_EQ(hy_fiber_cancel((hy_fiber){UINT64_MAX}), -ESRCH);
+    HY_CHECK_EQ(hy_fiber_each(NULL, NULL, NULL), -EINVAL);
+    run_to_the_end(rt);
+}
+
+HY_TEST(runtime, outside_a_fiber_the_thread_waits)
+{
+    uint64_t start = hy_now();
+
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(2 * MS)), 0);
+    HY_CHECK(hy_now() - start >= 2 * MS);
+    hy_fiber_yield();
+    hy_fiber_shield(1);
+    HY_CHECK_EQ(hy_fiber_check(), 0);
+    HY_CHECK_EQ(hy_fiber_self().id, 0);
+}
+
+/* --- cancellation -----------------------------------------------------------
+ */
+
+static void wait_for_cancel(void *arg)
+{
+    *(int *)arg = hy_fiber_sleep(HY_FOREVER);
+    HY_CHECK_EQ(hy_fiber_check(), -ECANCELED);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(MS)), -ECANCELED);
+    hy_fiber_shield(1);
+    HY_CHECK_EQ(hy_fiber_check(), 0);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(MS)), 0);
+    hy_fiber_shield(0);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(MS)), -ECANCELED);
+}
+
+static void cancel_a_child(void *arg)
+{
+    hy_fiber child, unstarted;
+    int result = 1, other = 1;
+
+    (void)arg;
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, wait_for_cancel, &result, NULL, &child),
+                0);
+    hy_fiber_yield();
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, wait_for_cancel, &other, NULL, &unstarted),
+                0);
+    HY_CHECK_EQ(hy_fiber_cancel(unstarted), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(child), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(child), 0);
+    HY_CHECK_EQ(hy_fiber_join(child, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_join(unstarted, HY_FOREVER), 0);
+    HY_CHECK_EQ(result, -ECANCELED);
+    HY_CHECK_EQ(other, -ECANCELED);
+    joined++;
+}
+
+HY_TEST(runtime, cancel_ends_each_wait)
+{
+    joined = 0;
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        hy_runtime *rt = make(workers, 0);
+
+        HY_CHECK_EQ(hy_fiber_spawn(rt, cancel_a_child, NULL, NULL, NULL), 0);
+        run_to_the_end(rt);
+    }
+    HY_CHECK_EQ(joined, 2);
+}
+
+static void sleep_for_ever(void *arg)
+{
+    if (hy_fiber_sleep(HY_FOREVER) == -ECANCELED)
+        atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void stop_own(void *arg)
+{
+    hy_fiber_sleep(hy_after(MS));
+    HY_CHECK_EQ(hy_runtime_destroy(arg), -EBUSY);
+    HY_CHECK_EQ(hy_runtime_run(arg), -EBUSY);
+    HY_CHECK_EQ(hy_runtime_poll(arg, HY_NOW), -EBUSY);
+    HY_CHECK_EQ(hy_runtime_wait(arg, HY_NOW), -EDEADLK);
+    HY_CHECK_EQ(hy_runtime_stop(arg), 0);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(MS)), -ECANCELED);
+}
+
+HY_TEST(runtime, stop_cancels_all)
+{
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        hy_runtime *rt = make(workers, 0);
+        atomic_int cancelled = 0;
+
+        for (int i = 0; i < 20; i++)
+            HY_CHECK_EQ(
+                hy_fiber_spawn(rt, sleep_for_ever, &cancelled, NULL, NULL), 0);
+        HY_CHECK_EQ(hy_fiber_spawn(rt, stop_own, rt, NULL, NULL), 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+        HY_CHECK_EQ(cancelled, 20);
+        HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &cancelled, NULL, NULL),
+                    0);
+        HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+        HY_CHECK_EQ(cancelled, 21);
+        HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    }
+}
+
+static hy_runtime *stopped_by_signal;
+
+static void on_alarm(int sig)
+{
+    (void)sig;
+    hy_runtime_stop(stopped_by_signal);
+}
+
+static void yield_until_cancelled(void *arg)
+{
+    (void)arg;
+    while (hy_fiber_check() == 0)
+        hy_fiber_yield();
+}
+
+HY_TEST(runtime, a_signal_handler_may_stop)
+{
+    struct sigaction new = {.sa_handler = on_alarm}, old;
+    atomic_int cancelled = 0;
+
+    stopped_by_signal = make(1, 0);
+    sigaction(SIGALRM, &new, &old);
+    HY_CHECK_EQ(hy_fiber_spawn(stopped_by_signal, yield_until_cancelled, NULL,
+                               NULL, NULL),
+                0);
+    HY_CHECK_EQ(hy_fiber_spawn(stopped_by_signal, sleep_for_ever, &cancelled,
+                               NULL, NULL),
+                0);
+    ualarm(5000, 0);
+    HY_CHECK_EQ(hy_runtime_run(stopped_by_signal), -ECANCELED);
+    HY_CHECK_EQ(cancelled, 1);
+    sigaction(SIGALRM, &old, NULL);
+    HY_CHECK_EQ(hy_runtime_destroy(stopped_by_signal), 0);
+}
+
+/* --- several workers --------------------------------------------------------
+ */
+
+static void tree(void *arg)
+{
+    uintptr_t depth = (uintptr_t)arg;
+    hy_fiber child[4];
+    static atomic_int *const none = NULL;
+
+    (void)none;
+    if (depth == 0)
+        return;
+    for (int i = 0; i < 4; i++)
+        HY_CHECK_EQ(
+            hy_fiber_spawn(NULL, tree, (void *)(depth - 1), NULL, &child[i]),
+            0);
+    for (int i = 0; i < 4; i++)
+        HY_CHECK_EQ(hy_fiber_join(child[i], HY_FOREVER), 0);
+}
+
+HY_TEST(runtime, a_tree_of_forks_and_joins)
+{
+    for (unsigned workers = 1; workers <= 4; workers++) {
+        hy_runtime *rt = make(workers, 0);
+        hy_runtime_stats s = {.size = sizeof(s)};
+
+        HY_CHECK_EQ(hy_fiber_spawn(rt, tree, (void *)5, NULL, NULL), 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), 0);
+        HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
+        HY_CHECK_EQ(s.spawned, 1365);
+        HY_CHECK_EQ(s.ended, 1365);
+        HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    }
+}
+
+static void stay_on_one_thread(void *arg)
+{
+    uint64_t thread = hyi_os_thread_id();
+
+    for (int i = 0; i < 50; i++) {
+        if (i % 10 == 9)
+            hy_fiber_sleep(hy_after(10000));
+        else
+            hy_fiber_yield();
+        HY_CHECK_EQ(hyi_os_thread_id(), thread);
+    }
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+HY_TEST(runtime, a_started_fiber_keeps_its_thread)
+{
+    hy_runtime *rt = make(3, 0);
+    atomic_int done = 0;
+
+    for (int i = 0; i < 60; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, stay_on_one_thread, &done, NULL, NULL),
+                    0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(done, 60);
+}
+
+static uint64_t threads_seen[3];
+
+static void note_thread(void *arg)
+{
+    *(uint64_t *)arg = hyi_os_thread_id();
+}
+
+HY_TEST(runtime, a_fiber_may_ask_for_its_worker)
+{
+    hy_runtime *rt = make(3, 0);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    for (int i = 0; i < 3; i++) {
+        o.worker = i + 1;
+        HY_CHECK_EQ(hy_fiber_spawn(rt, note_thread, &threads_seen[i], &o, NULL),
+                    0);
+    }
+    run_to_the_end(rt);
+    HY_CHECK_EQ(threads_seen[0], hyi_os_thread_id());
+    HY_CHECK(threads_seen[1] != threads_seen[0]);
+    HY_CHECK(threads_seen[2] != threads_seen[0]);
+    HY_CHECK(threads_seen[2] != threads_seen[1]);
+}
+
+static void add_one(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+HY_TEST(runtime, started_in_the_background)
+{
+    hy_runtime *rt = make(2, 0);
+    atomic_int count = 0;
+    hy_fiber last;
+
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_NOW), 0);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_runtime_start(rt), -EBUSY);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), -EBUSY);
+    HY_CHECK_EQ(hy_runtime_wait(rt, hy_after(MS)), -ETIMEDOUT);
+    for (int i = 0; i < 200; i++) {
+        HY_CHECK_EQ(hy_fiber_spawn(rt, add_one, &count, NULL, &last), 0);
+        if (i % 20 == 0)
+            HY_CHECK_EQ(hy_fiber_join(last, HY_FOREVER), 0);
+    }
+    HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &count, NULL, &last), 0);
+    HY_CHECK_EQ(hy_fiber_join(last, hy_after(MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_join(last, HY_FOREVER), 0);
+    HY_CHECK_EQ(count, 201);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, add_one, &count, NULL, &last), 0);
+    HY_CHECK_EQ(hy_fiber_join(last, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- a yielding fiber starves nobody ----------------------------------------
+ */
+
+static atomic_int stage;
+
+static void yield_until_stage_2(void *arg)
+{
+    (void)arg;
+    while (atomic_load(&stage) < 2)
+        hy_fiber_yield();
+}
+
+static void next_stage(void *arg)
+{
+    hy_fiber_sleep(hy_after(MS));
+    HY_CHECK_EQ(hy_event_wait(arg, HY_FOREVER), 0);
+    atomic_store(&stage, 2);
+}
+
+static void *set_soon(void *arg)
+{
+    hy_fiber_sleep(hy_after(3 * MS));
+    hy_event_set(arg);
+    return NULL;
+}
+
+HY_TEST(runtime, yielding_fibers_let_timers_and_threads_in)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_event event = {{0}};
+    pthread_t thread;
+
+    stage = 0;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, yield_until_stage_2, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, next_stage, &event, NULL, NULL), 0);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, set_soon, &event), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(stage, 2);
+    pthread_join(thread, NULL);
+}
+
+/* --- deadlock, simulation ---------------------------------------------------
+ */
+
+static int reports;
+static char last_report[200];
+
+static void keep_report(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    if (level == HY_REPORT_ERROR)
+        reports++;
+    strncpy(last_report, message, sizeof(last_report) - 1);
+}
+
+HY_TEST(runtime, total_deadlock_of_a_closed_runtime)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
+    atomic_int none = 0;
+    hy_runtime *rt;
+    hy_fiber stuck;
+
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        reports = 0;
+        o.workers = workers;
+        o.flags = HY_RUNTIME_CLOSED;
+        o.report.write = keep_report;
+        f.name = "stuck";
+        HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &none, &f, &stuck), 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
+        HY_CHECK_EQ(reports, 1);
+        HY_CHECK(strstr(last_report, "stuck") != NULL);
+        HY_CHECK(strstr(last_report, "sleep") != NULL);
+        HY_CHECK_EQ(hy_fiber_cancel(stuck), 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), 0);
+        HY_CHECK_EQ(none, (int)workers);
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &none, &f, &stuck), 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
+        HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+        HY_CHECK_EQ(hy_fiber_join(stuck, HY_FOREVER), 0);
+    }
+}
+
+static char order[64];
+
+static void sleep_long(void *arg)
+{
+    for (int i = 0; i < 3; i++) {
+        HY_CHECK_EQ(hy_fiber_sleep(hy_after(3600ull * 1000 * MS)), 0);
+        strcat(order, arg);
+        hy_fiber_yield();
+    }
+}
+
+static void simulate(uint64_t seed, char *into)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt;
+
+    order[0] = '\0';
+    o.seed = seed;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_runtime_start(rt), -ENOTSUP);
+    for (const char *name = "abcde"; *name != '\0'; name++) {
+        static char names[5][2];
+        char *own = names[name[0] - 'a'];
+
+        own[0] = *name;
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, own, NULL, NULL), 0);
+    }
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    strcpy(into, order);
+}
+
+HY_TEST(runtime, a_seed_gives_virtual_time_and_one_schedule)
+{
+    char first[64], again[64], other[64];
+    uint64_t start = hyi_os_now();
+    int different = 0;
+
+    simulate(7, first);
+    simulate(7, again);
+    HY_CHECK_STR(first, again);
+    HY_CHECK_EQ(strlen(first), 15);
+    for (uint64_t seed = 8; seed < 12; seed++) {
+        simulate(seed, other);
+        different += strcmp(first, other) != 0;
+    }
+    HY_CHECK(different > 0);
+    HY_CHECK(hyi_os_now() - start < 10000ull * MS);
+}
+
+/* --- poll -------------------------------------------------------------------
+ */
+
+static void count_rounds(void *arg)
+{
+    for (int i = 0; i < 3; i++) {
+        ++*(int *)arg;
+        hy_fiber_yield();
+    }
+    hy_fiber_sleep(hy_after(3 * MS));
+    ++*(int *)arg;
+}
+
+HY_TEST(runtime, polled_by_a_loop)
+{
+    hy_runtime *rt = make(2, 0);
+    int rounds = 0, more;
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    o.worker = 2;
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_rounds, &rounds, &o, NULL), 0);
+    HY_CHECK(hy_runtime_fd(rt) >= 0);
+    more = hy_runtime_poll(rt, HY_NOW);
+    HY_CHECK_EQ(more, 1);
+    HY_CHECK_EQ(rounds, 1);
+    while (hy_runtime_poll(rt, HY_NOW) == 1)
+        ;
+    HY_CHECK_EQ(rounds, 3);
+    HY_CHECK_EQ(hy_runtime_poll(rt, hy_after(1000 * (uint64_t)MS)), 0);
+    HY_CHECK_EQ(rounds, 4);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- what each tells --------------------------------------------------------
+ */
+
+static int look(const hy_fiber_info *info, void *arg)
+{
+    int *seen = arg;
+
+    if (strcmp(info->name, "looker") == 0) {
+        HY_CHECK_EQ(info->state, HY_FIBER_RUNNING);
+        HY_CHECK_EQ(info->fiber.id, hy_fiber_self().id);
+        ++*seen;
+    } else if (info->state == HY_FIBER_PARKED) {
+        HY_CHECK_STR(info->reason, "sleep");
+        HY_CHECK(info->stack_used_bytes > 0 && info->stack_used_bytes < 8192);
+        HY_CHECK(info->stack_peak_bytes >= 3000);
+        HY_CHECK_EQ(info->switches, 1);
+        ++*seen;
+    } else {
+        HY_CHECK_EQ(info->state, HY_FIBER_NEW);
+        ++*seen;
+    }
+    return 0;
+}
+
+static void use_stack_and_sleep(void *arg)
+{
+    volatile char block[3000];
+
+    memset((char *)block, 1, sizeof(block));
+    sleep_for_ever(arg);
+    HY_CHECK_EQ(block[100], 1);
+}
+
+static void look_at_all(void *arg)
+{
+    int seen = 0;
+
+    hy_fiber_yield();
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_each(arg, look, &seen), 0);
+    HY_CHECK_EQ(seen, 3);
+    joined++;
+    hy_runtime_stop(arg);
+}
+
+HY_TEST(runtime, each_fiber_is_shown)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    atomic_int count = 0;
+
+    joined = 0;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, use_stack_and_sleep, &count, NULL, NULL), 0);
+    o.name = "looker";
+    HY_CHECK_EQ(hy_fiber_spawn(rt, look_at_all, rt, &o, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+    HY_CHECK_EQ(joined, 1);
+    HY_CHECK_EQ(count, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static int errno_seen;
+
+static void set_errno(void *arg)
+{
+    errno = (int)(intptr_t)arg;
+    hy_fiber_yield();
+    hy_fiber_sleep(hy_after(1000));
+    errno_seen += errno == (int)(intptr_t)arg;
+}
+
+HY_TEST(runtime, errno_belongs_to_the_fiber)
+{
+    hy_runtime *rt = make(1, 0);
+
+    errno_seen = 0;
+    errno = 55;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, set_errno, (void *)3, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, set_errno, (void *)4, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(errno_seen, 2);
+    HY_CHECK_EQ(errno, 55);
+}
