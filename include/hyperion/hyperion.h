@@ -8,10 +8,12 @@
 #include <hyperion/base.h>
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>
+#include <hyperion/heap.h>
 #include <hyperion/jit.h>
 #include <hyperion/patch.h>
 #include <hyperion/ring.h>
 #include <hyperion/runtime.h>
+#include <hyperion/slab.h>
 #include <hyperion/sync.h>
 #include <hyperion/vec.h>
 
