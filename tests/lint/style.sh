@@ -75,6 +75,16 @@ sed -n 's|^lib/\([a-z]*\)/.*|\1|p' "$files" | sort -u |
     done >"$found"
 breach "missing" <"$found"
 
+# Every system fulfils the whole contract of os.h.
+sed -n 's/^[a-z].*[ *]\(hyi_os_[a-z_]*\)(.*/\1/p' lib/base/os.h | sort -u |
+    while read -r name; do
+        for system in linux darwin; do
+            grep -q "^[a-z].*[ *]$name(" "lib/base/os_$system.c" ||
+                echo "$name in os_$system.c"
+        done
+    done >"$found"
+breach "missing" <"$found"
+
 # Versions agree.
 version=$(sed -n 's/^project(hyperion VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 {

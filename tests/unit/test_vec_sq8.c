@@ -215,5 +215,6 @@ HY_TEST(vec_sq8, golden)
         head = q;
         memcpy(first, codes, N);
     }
-    HY_CHECK_MSG(hash == 0x32829a0b8a3a1156u, "0x%llx", (unsigned long long)hash);
+    HY_CHECK_MSG(hash == 0x32829a0b8a3a1156u, "0x%llx",
+                 (unsigned long long)hash);
 }

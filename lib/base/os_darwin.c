@@ -1,0 +1,311 @@
+/*
+ * os_darwin.c - the contract of os.h on macOS. Written to the contract and
+ * never run: README.md lists it so, and no figure is claimed for it. What has
+ * no counterpart here says -ENOTSUP, and callers take their fallback.
+ *
+ *      futex        __ulock_wait, __ulock_wake: what libc++ waits with
+ *      membarrier   none: both sides fence
+ *      /proc        none: Mach calls, or -ENOTSUP
+ *
+ * Invariant: errno is the caller's on return.
+ * Upstream: os.h. Downstream: XNU.
+ */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mach/mach.h>
+#include <mach/mach_vm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bits.h"
+#include "process.h"
+
+/* Private interfaces of libSystem, unchanged since macOS 10.12; libc++ and
+ * other runtimes wait with them too. */
+extern int __ulock_wait(uint32_t operation, void *address, uint64_t value,
+                        uint32_t timeout_us);
+extern int __ulock_wake(uint32_t operation, void *address, uint64_t value);
+
+enum {
+    ULOCK_COMPARE_AND_WAIT = 1,
+    ULOCK_COMPARE_AND_WAIT_SHARED = 3,
+    ULOCK_WAKE_ALL = 0x00000100,
+    ULOCK_NO_ERRNO = 0x01000000
+};
+
+/* The negative errno value of a call that returns -1, errno put back. */
+static int result_of(long r, int saved)
+{
+    int e = r < 0 ? -errno : 0;
+
+    errno = saved;
+    return e;
+}
+
+/* --- time, processors, threads ------------------------------------------ */
+
+uint64_t hyi_os_now(void)
+{
+    return clock_gettime_nsec_np(CLOCK_MONOTONIC);
+}
+
+size_t hyi_os_page_bytes(void)
+{
+    return (size_t)getpagesize();
+}
+
+unsigned hyi_os_cpu_count(void)
+{
+    int saved = errno, count = 1;
+    size_t bytes = sizeof(count);
+
+    if (sysctlbyname("hw.logicalcpu", &count, &bytes, NULL, 0) != 0)
+        count = 1;
+    errno = saved;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+/* Threads have affinity tags here, which name no processor. */
+int hyi_os_cpu_pin(unsigned nth)
+{
+    (void)nth;
+    return -ENOTSUP;
+}
+
+uint64_t hyi_os_thread_id(void)
+{
+    uint64_t id = 0;
+
+    pthread_threadid_np(NULL, &id);
+    return id;
+}
+
+int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
+{
+    sigset_t blocked, old;
+    int r;
+
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGSEGV);
+    sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGFPE);
+    sigdelset(&blocked, SIGILL);
+    sigdelset(&blocked, SIGTRAP);
+    pthread_sigmask(SIG_SETMASK, &blocked, &old);
+    r = pthread_create(thread, NULL, entry, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -r;
+}
+
+size_t hyi_os_signal_stack_bytes(size_t wanted)
+{
+    return hyi_align_up(wanted + MINSIGSTKSZ, hyi_os_page_bytes());
+}
+
+/* --- waiting on a word ---------------------------------------------------- */
+
+static uint32_t ulock_operation(bool shared)
+{
+    return ULOCK_NO_ERRNO |
+           (shared ? ULOCK_COMPARE_AND_WAIT_SHARED : ULOCK_COMPARE_AND_WAIT);
+}
+
+/* The kernel takes a relative time in microseconds, 0 for ever; a longer wait
+ * ends early as if interrupted, and callers look at the time again. */
+int hyi_os_futex_wait(const _Atomic uint32_t *word, uint32_t expected,
+                      hy_deadline until, bool shared)
+{
+    uint32_t timeout_us = 0;
+    bool cut = false;
+    int r;
+
+    if (until != HY_FOREVER) {
+        uint64_t now = hyi_os_now(), us;
+
+        if (until <= now)
+            return atomic_load(word) == expected ? -ETIMEDOUT : -EAGAIN;
+        us = (until - now + 999) / 1000;
+        cut = us > UINT32_MAX;
+        timeout_us = cut ? UINT32_MAX : (uint32_t)us;
+    }
+    r = __ulock_wait(ulock_operation(shared), (void *)(uintptr_t)word, expected,
+                     timeout_us);
+    if (r == -ETIMEDOUT && cut)
+        return -EINTR;
+    return r < 0 ? r : 0;
+}
+
+void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
+                       bool shared)
+{
+    uint32_t operation = ulock_operation(shared);
+    void *address = (void *)(uintptr_t)word;
+
+    if (count == UINT32_MAX) {
+        __ulock_wake(operation | ULOCK_WAKE_ALL, address, 0);
+        return;
+    }
+    while (count-- > 0 && __ulock_wake(operation, address, 0) == 0)
+        ;
+}
+
+int hyi_os_barrier(void)
+{
+    return -ENOTSUP;
+}
+
+/* --- memory --------------------------------------------------------------- */
+
+static int native_protection(int protection)
+{
+    return (protection & HYI_OS_READ ? PROT_READ : 0) |
+           (protection & HYI_OS_WRITE ? PROT_WRITE : 0) |
+           (protection & HYI_OS_EXECUTE ? PROT_EXEC : 0);
+}
+
+/* Without MAP_FIXED an address is a wish that is granted when it is free. */
+int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
+                   bool fixed)
+{
+    int saved = errno;
+    void *p = mmap(near, bytes, native_protection(protection),
+                   MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        return result_of(-1, saved);
+    if (fixed && p != near) {
+        munmap(p, bytes);
+        errno = saved;
+        return -EADDRNOTAVAIL;
+    }
+    *out = p;
+    return 0;
+}
+
+int hyi_os_release(void *address, size_t bytes)
+{
+    int saved = errno;
+
+    return result_of(munmap(address, bytes), saved);
+}
+
+int hyi_os_protect(void *address, size_t bytes, int protection)
+{
+    int saved = errno;
+
+    return result_of(mprotect(address, bytes, native_protection(protection)),
+                     saved);
+}
+
+/* Fresh pages in place of the old ones, with the protection that the first of
+ * them had: MADV_FREE leaves the content readable. */
+int hyi_os_decommit(void *address, size_t bytes)
+{
+    mach_vm_address_t at = (mach_vm_address_t)(uintptr_t)address;
+    mach_msg_type_number_t count = VM_REGION_BASIC_INFO_COUNT_64;
+    vm_region_basic_info_data_64_t info;
+    mach_vm_size_t size;
+    mach_port_t object;
+    int saved = errno;
+    void *p;
+
+    if (mach_vm_region(mach_task_self(), &at, &size, VM_REGION_BASIC_INFO_64,
+                       (vm_region_info_t)&info, &count,
+                       &object) != KERN_SUCCESS ||
+        at > (mach_vm_address_t)(uintptr_t)address)
+        return -EINVAL;
+    p = mmap(address, bytes, info.protection,
+             MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return result_of(p == MAP_FAILED ? -1 : 0, saved);
+}
+
+int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
+                    int protection, bool shared)
+{
+    int saved = errno;
+    void *p = mmap(NULL, bytes, native_protection(protection),
+                   shared ? MAP_SHARED : MAP_PRIVATE, fd, (off_t)offset);
+
+    if (p == MAP_FAILED)
+        return result_of(-1, saved);
+    *out = p;
+    return 0;
+}
+
+int hyi_os_exclude_from_fork(void *address, size_t bytes)
+{
+    int saved = errno;
+
+    return result_of(minherit(address, bytes, VM_INHERIT_NONE), saved);
+}
+
+/* A shared memory object whose name is gone before anybody can use it. */
+int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
+{
+    int saved = errno, file, r = 0;
+    char path[32];
+
+    (void)name; /* 31 characters at most, and it must be unique */
+    snprintf(path, sizeof(path), "/hy-%x-%x", (unsigned)getpid(),
+             (unsigned)hyi_os_now());
+    file = shm_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (file < 0)
+        return result_of(-1, saved);
+    shm_unlink(path);
+    if (fcntl(file, F_SETFD, FD_CLOEXEC) != 0 ||
+        ftruncate(file, (off_t)bytes) != 0)
+        r = result_of(-1, saved);
+    if (r != 0)
+        close(file);
+    else
+        *fd = file;
+    errno = saved;
+    return r;
+}
+
+/* --- rewriting code ------------------------------------------------------- */
+
+/* Signed pages never change; a program's patch sites stay as they were built,
+ * a load and a branch. */
+
+int hyi_os_barrier_core(void)
+{
+    return -ENOTSUP;
+}
+
+int hyi_os_code_open(int *fd)
+{
+    (void)fd;
+    return -ENOTSUP;
+}
+
+void hyi_os_code_close(int fd)
+{
+    (void)fd;
+}
+
+int hyi_os_code_write(int fd, void *at, const void *bytes, size_t count)
+{
+    (void)fd, (void)at, (void)bytes, (void)count;
+    return -ENOTSUP;
+}
+
+int hyi_os_code_read(int fd, const void *at, void *bytes, size_t count)
+{
+    (void)fd, (void)at, (void)bytes, (void)count;
+    return -ENOTSUP;
+}
+
+int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
+{
+    (void)pages, (void)content, (void)bytes;
+    return -ENOTSUP;
+}
