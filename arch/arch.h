@@ -257,13 +257,7 @@ struct hy_arch_jit_reg {
     uint8_t first, second;
 };
 
-enum { HY_ARCH_JIT_POOL = 96, HY_ARCH_JIT_FIXUPS = 512 };
-
-/* A place in the code that refers to a constant of the pool behind it. */
-struct hy_arch_jit_fixup {
-    uint32_t at;
-    uint32_t pool;
-};
+enum { HY_ARCH_JIT_POOL = 128 };
 
 /* One emission. The caller sets start, at, end and zeroes the rest. */
 struct hy_arch_jit {
@@ -274,9 +268,10 @@ struct hy_arch_jit {
     unsigned frame_at; /* where the frame's size is patched in, twice */
     unsigned frame_end_at;
     uint8_t *loop, *skip; /* of the loop being emitted */
-    unsigned pool_count, fixup_count;
-    uint64_t pool[HY_ARCH_JIT_POOL];
-    struct hy_arch_jit_fixup fixups[HY_ARCH_JIT_FIXUPS];
+    unsigned pool_count;
+    uint64_t pool[HY_ARCH_JIT_POOL];     /* constants, behind the code */
+    uint32_t pool_use[HY_ARCH_JIT_POOL]; /* the last place that refers to one;
+                                            it holds the place before; 0 ends */
 };
 
 /* What registers there are. */
@@ -287,14 +282,10 @@ struct hy_arch_jit_shape {
     unsigned pointers;  /* column addresses kept in registers */
     unsigned frame_max; /* bytes of stack that the frame may have */
     unsigned scratch;   /* the first bytes of a frame, for the port itself */
-    uint8_t trap;       /* a byte that, repeated, does not execute */
 };
 
-/* False when this processor has no back end; *out is untouched then. */
-bool hy_arch_jit_shape(struct hy_arch_jit_shape *out);
-
-/* Whether op may write its result onto the registers of an operand. */
-bool hy_arch_jit_in_place(unsigned op, unsigned type, unsigned from);
+/* False when features hold no back end; *out is untouched then. */
+bool hy_arch_jit_shape(unsigned features, struct hy_arch_jit_shape *out);
 
 /*
  * int eval(columns, params, out, count): entry with landing pad; loads the
@@ -326,8 +317,9 @@ void hy_arch_jit_spill(struct hy_arch_jit *jit, unsigned offset, unsigned reg);
 void hy_arch_jit_reload(struct hy_arch_jit *jit, unsigned offset, unsigned reg);
 
 /*
- * Computes node into to. Operand registers keep their content; to is apart from
- * them, or, where hy_arch_jit_in_place says so, the very registers of one.
+ * Computes node into to: registers apart from those of the operands, or the
+ * very pair of one operand as wide as the result. A constant or parameter of
+ * 8 bytes has both halves in one register, and to is never that one.
  */
 void hy_arch_jit_compute(struct hy_arch_jit *jit,
                          const struct hy_arch_jit_node *node,
@@ -336,6 +328,9 @@ void hy_arch_jit_compute(struct hy_arch_jit *jit,
 
 /* Puts the pool behind the code; afterwards start .. at is complete. */
 void hy_arch_jit_finish(struct hy_arch_jit *jit);
+
+/* A byte that, repeated, stops whoever runs into it. */
+uint8_t hy_arch_jit_trap(void);
 
 /*
  * A function that returns value, for trying out code memory: at most 32 bytes

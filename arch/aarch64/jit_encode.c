@@ -1,18 +1,13 @@
 /*
- * jit_encode.c - no machine code is generated here yet.
+ * jit_encode.c - the portable half generates no machine code: hy_arch_jit_shape
+ * says so, and the functions that emit are then never called.
  * Upstream: arch.h (jit_encode).
  */
 #include "arch.h"
 
-bool hy_arch_jit_shape(struct hy_arch_jit_shape *out)
+bool hy_arch_jit_shape(unsigned features, struct hy_arch_jit_shape *out)
 {
-    (void)out;
-    return false;
-}
-
-bool hy_arch_jit_in_place(unsigned op, unsigned type, unsigned from)
-{
-    (void)op, (void)type, (void)from;
+    (void)features, (void)out;
     return false;
 }
 
@@ -94,6 +89,11 @@ void hy_arch_jit_compute(struct hy_arch_jit *jit,
 void hy_arch_jit_finish(struct hy_arch_jit *jit)
 {
     jit->full = true;
+}
+
+uint8_t hy_arch_jit_trap(void)
+{
+    return 0;
 }
 
 size_t hy_arch_jit_constant(uint8_t *to, uint32_t value)

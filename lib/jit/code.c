@@ -390,6 +390,11 @@ static void hold_drop(hy_code *code)
     free(code);
 }
 
+bool hyi_code_is_writable(const hy_code *code)
+{
+    return code->mechanism != HY_CODE_NONE;
+}
+
 int hyi_code_publish(hy_code *code, const void *bytes, size_t count,
                      struct hyi_code_span *out)
 {
@@ -421,14 +426,12 @@ void hyi_code_retract(hy_code *code, const struct hyi_code_span *span)
 {
     struct hyi_code_region *r = span->region;
     size_t bytes = (size_t)span->units * UNIT_BYTES;
-    struct hy_arch_jit_shape shape = {.trap = 0};
 
-    hy_arch_jit_shape(&shape);
     lock();
     /* A kernel run after its release stops here instead of running another. */
     if (code->mechanism == HY_CODE_DUAL && r->forks == hyi_process.code_forks)
-        memset(r->view.write + (size_t)span->first * UNIT_BYTES, shape.trap,
-               bytes);
+        memset(r->view.write + (size_t)span->first * UNIT_BYTES,
+               hy_arch_jit_trap(), bytes);
     mark(r, span->first, span->units, false);
     code->stats.used_bytes -= bytes;
     code->stats.kernels--;

@@ -55,6 +55,9 @@ struct hyi_code_span {
 int hyi_code_publish(hy_code *code, const void *bytes, size_t count,
                      struct hyi_code_span *out);
 
+/* False for HY_CODE_NONE. */
+bool hyi_code_is_writable(const hy_code *code);
+
 /* Frees the span, and code with its last hold. No thread runs it any more. */
 void hyi_code_retract(hy_code *code, const struct hyi_code_span *span);
 

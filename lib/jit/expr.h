@@ -165,6 +165,7 @@ struct hy_kernel {
     const hy_expr *expr;
     hy_code *code;
     struct hyi_code_span span;
+    uint32_t test_at, pool_at; /* offsets into the span */
 };
 
 /* --- expr_native.c ---------------------------------------------------------
