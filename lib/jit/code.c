@@ -467,6 +467,7 @@ int hy_code_create(hy_code **out, const hy_code_options *options)
 {
     hy_code_options o;
     hy_code *code;
+    int saved = errno;
     int r = hyi_options_read(&o, sizeof(o), options);
 
     if (r != 0)
@@ -483,6 +484,7 @@ int hy_code_create(hy_code **out, const hy_code_options *options)
     if (r != 0)
         return r;
     code = calloc(1, sizeof(*code));
+    errno = saved;
     if (code == NULL)
         return -ENOMEM;
     atomic_init(&code->holds, 1);

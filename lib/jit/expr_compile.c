@@ -50,6 +50,7 @@ int hy_expr_compile(hy_kernel **out, hy_code *code, const hy_expr *expr,
 {
     hy_expr_options o;
     struct hy_kernel *k;
+    int saved = errno;
     int r = hyi_options_read(&o, sizeof(o), options);
 
     if (r != 0)
@@ -57,10 +58,13 @@ int hy_expr_compile(hy_kernel **out, hy_code *code, const hy_expr *expr,
     if (out == NULL || expr == NULL || o.backend > HY_EXPR_NATIVE)
         return -EINVAL;
     k = calloc(1, sizeof(*k));
-    if (k == NULL)
+    if (k == NULL) {
+        errno = saved;
         return -ENOMEM;
+    }
     if (o.backend != HY_EXPR_INTERPRETER)
         r = code != NULL ? hyi_expr_emit(expr, code, k) : -ENOTSUP;
+    errno = saved;
     if (r != 0 && o.backend == HY_EXPR_NATIVE) {
         free(k);
         return r;

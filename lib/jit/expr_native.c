@@ -254,13 +254,26 @@ static bool inherits(struct emission *e, unsigned i, unsigned operand)
     return true;
 }
 
+/* Registers for node i: those of the operand that is returned, or new ones. */
+static unsigned give_registers(struct emission *e, unsigned i)
+{
+    const node *n = node_at(e, i);
+    const uint16_t operands[] = {n->a, n->b, n->c};
+
+    for (unsigned k = 0; k < 3; k++)
+        if (inherits(e, i, operands[k]))
+            return operands[k];
+    take_registers(e, i);
+    return i;
+}
+
 /* ---- bodies -------------------------------------------------------------- */
 
 static void emit_node(struct emission *e, unsigned i)
 {
     const node *n = node_at(e, i);
     reg a, b, c;
-    unsigned heir = 0;
+    unsigned heir;
 
     e->locked = 0;
     need(e, n->a);
@@ -269,14 +282,7 @@ static void emit_node(struct emission *e, unsigned i)
     a = registers_at(e, n->a);
     b = registers_at(e, n->b);
     c = registers_at(e, n->c);
-    if (inherits(e, i, n->a))
-        heir = n->a;
-    else if (inherits(e, i, n->b))
-        heir = n->b;
-    else if (inherits(e, i, n->c))
-        heir = n->c;
-    else
-        take_registers(e, i), heir = i;
+    heir = give_registers(e, i);
     hy_arch_jit_compute(&e->jit, n, registers_at(e, i), a, b, c);
     if (heir != i)
         e->places[heir].first = e->places[heir].second = NOWHERE;

@@ -507,11 +507,13 @@ int hy_expr_parse(hy_expr **out, const char *source, const hy_schema *schema,
     hy_expr_error unheard;
     struct parser *p;
     hy_schema s;
+    int saved = errno;
     int r = hyi_options_read(&s, sizeof(s), schema);
 
     if (error == NULL)
         error = &unheard;
     p = r == 0 ? calloc(1, sizeof(*p)) : NULL;
+    errno = saved;
     if (p == NULL && r == 0)
         return -ENOMEM;
     if (r != 0 || out == NULL || source == NULL) {
@@ -535,5 +537,6 @@ int hy_expr_parse(hy_expr **out, const char *source, const hy_schema *schema,
     free(p->build.constants);
     free(p->names);
     free(p);
+    errno = saved;
     return r;
 }

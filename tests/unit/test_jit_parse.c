@@ -305,6 +305,7 @@ HY_TEST(jit_parse, no_memory_is_an_error)
             hy_expr *e = NULL;
             int r;
 
+            errno = 55;
             hy_fail_at(calls[c], nth, ENOMEM);
             r = hy_expr_parse(&e, "f*d+i*k-u", &schema, NULL);
             if (hy_fail_hits() == 0) {
@@ -316,6 +317,7 @@ HY_TEST(jit_parse, no_memory_is_an_error)
             }
             hy_fail_none();
             HY_CHECK_EQ(r, -ENOMEM);
+            HY_CHECK_EQ(errno, 55);
             HY_CHECK(e == NULL);
         }
     }
