@@ -133,7 +133,7 @@ static size_t count_sites(const hy_patch *key)
 struct change {
     const hy_patch_batch *batch;
     struct hyi_patch_edit *edits;
-    unsigned way;
+    struct hyi_patch_writer writer;
 };
 
 static bool changes(const struct change *c, uint32_t i)
@@ -142,7 +142,7 @@ static bool changes(const struct change *c, uint32_t i)
 }
 
 /* Steps 1 and 2. */
-static int undecide_all(const struct change *c)
+static int undecide_all(struct change *c)
 {
     size_t n = 0;
     int r;
@@ -152,28 +152,29 @@ static int undecide_all(const struct change *c)
             n += collect_decided(c->batch->items[i].key, c->edits + n);
     if (n == 0)
         return 0;
-    r = hyi_patch_write(c->edits, n, c->way);
+    r = hyi_patch_write(&c->writer, c->edits, n);
     if (r != 0)
         return r;
     r = hyi_os_barrier_core();
-    return r == -ENOTSUP && c->way == HY_PATCH_REMAP ? 0 : r;
+    return r == -ENOTSUP && c->writer.way == HY_PATCH_REMAP ? 0 : r;
 }
 
 /* Step 4. Its errors change nothing: an undecided site is right. */
-static int decide_all(const struct change *c)
+static int decide_all(struct change *c)
 {
     size_t n = 0;
 
-    if (c->way == 0)
+    if (c->writer.way == 0)
         return 0;
     for (uint32_t i = 0; i < c->batch->count; i++)
-        n += collect_undecided(c->batch->items[i].key, c->way, c->edits + n);
-    return hyi_patch_write(c->edits, n, c->way);
+        n += collect_undecided(c->batch->items[i].key, c->writer.way,
+                               c->edits + n);
+    return hyi_patch_write(&c->writer, c->edits, n);
 }
 
 static int commit_locked(const hy_patch_batch *b, struct hyi_patch_edit *edits)
 {
-    struct change c = {b, edits, hyi_patch_way()};
+    struct change c = {b, edits, {hyi_patch_way(), -1}};
     int r = undecide_all(&c);
 
     for (uint32_t i = 0; r == 0 && i < b->count; i++) {
@@ -186,6 +187,7 @@ static int commit_locked(const hy_patch_batch *b, struct hyi_patch_edit *edits)
                                   memory_order_relaxed);
     }
     decide_all(&c);
+    hyi_patch_writer_close(&c.writer);
     return r;
 }
 
@@ -330,7 +332,7 @@ void hy_patch_attach(const struct hy_patch_record *start,
         return;
     m->start = start;
     read_sites(m, stop);
-    for (size_t i = 0; i < m->site_count; i++)
+    for (size_t i = m->site_count; i-- > 0;) /* so that a list ascends */
         link_site(&m->sites[i]);
     hyi_patch_lock(&hyi_process.patch_lock);
     m->next = hyi_process.patch_modules;

@@ -128,20 +128,17 @@ static int store_group(int fd, const struct hyi_patch_edit *edits, size_t count)
     return r;
 }
 
-static int store(const struct hyi_patch_edit *edits, size_t count)
+static int store(struct hyi_patch_writer *w, const struct hyi_patch_edit *edits,
+                 size_t count)
 {
-    int fd = -1, r;
+    int r = w->fd < 0 ? hyi_os_code_open(&w->fd) : 0;
 
-    r = hyi_os_code_open(&fd);
-    if (r != 0)
-        return r;
     for (size_t i = 0, n; r == 0 && i < count; i += n) {
         n = group_of(edits + i, count - i);
         hyi_patch_lock(edits[i].site->lock);
-        r = store_group(fd, edits + i, n);
+        r = store_group(w->fd, edits + i, n);
         hyi_patch_unlock(edits[i].site->lock);
     }
-    hyi_os_code_close(fd);
     return r;
 }
 
@@ -207,13 +204,32 @@ static int by_address(const void *a, const void *b)
     return (x->at > y->at) - (x->at < y->at);
 }
 
-int hyi_patch_write(struct hyi_patch_edit *edits, size_t count, unsigned way)
+/* The sites of one key come in order (patch.c links them so); those of several
+ * keys may not. */
+static bool ascend(const struct hyi_patch_edit *edits, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (edits[i].at < edits[i - 1].at)
+            return false;
+    return true;
+}
+
+int hyi_patch_write(struct hyi_patch_writer *w, struct hyi_patch_edit *edits,
+                    size_t count)
 {
     if (count == 0)
         return 0;
-    if (count > 1)
+    if (!ascend(edits, count))
         qsort(edits, count, sizeof(*edits), by_address);
-    return way == HY_PATCH_STORE ? store(edits, count) : remap(edits, count);
+    return w->way == HY_PATCH_STORE ? store(w, edits, count)
+                                    : remap(edits, count);
+}
+
+void hyi_patch_writer_close(struct hyi_patch_writer *w)
+{
+    if (w->fd >= 0)
+        hyi_os_code_close(w->fd);
+    w->fd = -1;
 }
 
 /* --- which way ------------------------------------------------------------ */
@@ -262,7 +278,8 @@ static bool sees_our_memory(const uint8_t *code)
 
 /* Rewrites the trial's site, and sees whether it then runs the new way: a
  * translator that does not notice runs the old. */
-static bool works(struct hyi_patch_site *site, unsigned way)
+static bool passes_and_asks(struct hyi_patch_site *site,
+                            struct hyi_patch_writer *w)
 {
     struct hyi_patch_edit pass = {site, site->code, HY_ARCH_PATCH_ASKS,
                                   HY_ARCH_PATCH_PASSES, HYI_PATCH_PASSES};
@@ -270,15 +287,26 @@ static bool works(struct hyi_patch_site *site, unsigned way)
                                  HY_ARCH_PATCH_ASKS, HYI_PATCH_UNDECIDED};
     bool passed;
 
-    if (trial_runs() != 1 || hyi_patch_write(&pass, 1, way) != 0)
+    if (trial_runs() != 1 || hyi_patch_write(w, &pass, 1) != 0)
         return false;
-    if (hyi_os_barrier_core() != 0 && way == HY_PATCH_STORE)
+    if (hyi_os_barrier_core() != 0 && w->way == HY_PATCH_STORE)
         return false;
     passed = trial_runs() == 0;
-    if (hyi_patch_write(&ask, 1, way) != 0)
+    if (hyi_patch_write(w, &ask, 1) != 0)
         return false;
     hyi_os_barrier_core();
     return passed && trial_runs() == 1;
+}
+
+/* Rewrites the trial's site, and sees whether it then runs the new way: a
+ * translator that does not notice runs the old. */
+static bool works(struct hyi_patch_site *site, unsigned way)
+{
+    struct hyi_patch_writer w = {way, -1};
+    bool yes = passes_and_asks(site, &w);
+
+    hyi_patch_writer_close(&w);
+    return yes;
 }
 
 static unsigned try_ways(void)

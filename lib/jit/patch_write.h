@@ -42,15 +42,23 @@ struct hyi_patch_edit {
 void hyi_patch_lock(_Atomic uint32_t *word);
 void hyi_patch_unlock(_Atomic uint32_t *word);
 
+/* What the writes of one switch share. Starts as {way, -1}. */
+struct hyi_patch_writer {
+    unsigned way; /* HY_PATCH_STORE or HY_PATCH_REMAP */
+    int fd;       /* of hyi_os_code_open, or -1: not yet opened */
+};
+
 /* HY_PATCH_STORE, HY_PATCH_REMAP or 0; finds out at its first call. */
 unsigned hyi_patch_way(void);
 
 /*
- * Makes the edits, sorting them by address. The keys of their sites are locked
- * by the caller. 0, or the error of the first that could not be made; the form
- * of every site is what its code says either way.
+ * Makes the edits, in ascending order of address. The keys of their sites are
+ * locked by the caller. 0, or the error of the first that could not be made;
+ * the form of every site is what its code says either way.
  */
-int hyi_patch_write(struct hyi_patch_edit *edits, size_t count, unsigned way);
+int hyi_patch_write(struct hyi_patch_writer *w, struct hyi_patch_edit *edits,
+                    size_t count);
+void hyi_patch_writer_close(struct hyi_patch_writer *w);
 
 /* Relaxed: ordered by the lock of the key; a monitor may be a switch late. */
 static inline enum hyi_patch_form

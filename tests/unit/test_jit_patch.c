@@ -292,11 +292,15 @@ HY_TEST(patch, an_undecided_site_is_right)
     if (hy_patch_caps() != HY_PATCH_STORE)
         return;
     HY_CHECK_EQ(hy_patch_switch(&test_off, 1), 0);
-    hy_fail_from(HY_FAIL_OPEN, 2, EMFILE);
-    HY_CHECK_EQ(hy_patch_switch(&test_off, 0), 0);
-    HY_CHECK_EQ(hy_fail_hits(), 1);
+    for (int r = -1, nth = 1; r != 0; nth++) {
+        hy_fail_none();
+        hy_fail_from(HY_FAIL_PWRITE, (unsigned)nth, EIO);
+        r = hy_patch_switch(&test_off, 0);
+        HY_CHECK(r == 0 || (r == -EIO && sees_off() + sees_off_too() == 2));
+    }
+    HY_CHECK(hy_fail_hits() >= 1);
     hy_fail_none();
-    HY_CHECK_EQ(decided(&test_off), 0);
+    HY_CHECK(decided(&test_off) < sites(&test_off));
     HY_CHECK_EQ(sees_off() + sees_off_too(), 0);
     HY_CHECK_EQ(hy_patch_switch(&test_off, 0), 0); /* settles it */
     HY_CHECK_EQ(decided(&test_off), sites(&test_off));

@@ -186,26 +186,41 @@ struct hy_patch_record {
     ".long .Lhy_patch_ref_" #name " - . + " #likely "\n"                       \
     ".popsection\n"
 
-/* 1 when the branch out of line is taken. */
+#define HY_PATCH_GOTO_(name, likely)                                           \
+    HY_PATCH_ASM_(HY_PATCH_MODULE_ HY_PATCH_REF_(name) HY_PATCH_SITE_          \
+                  ".Lhy_back%=:\n"                                             \
+                  ".subsection 1\n" HY_PATCH_HEAD_(                            \
+                      ".Lhy_patch_ref_" #name,                                 \
+                      likely) ".previous\n" HY_PATCH_RECORD_(name, likely)     \
+                  :                                                            \
+                  :                                                            \
+                  : HY_PATCH_CLOBBERS_                                         \
+                  : hy_taken_)
+
+/* 1 when the branch out of line is taken. In C++ a function of its own: clang
+ * before 17 takes each asm goto of a function for a jump to the labels of all
+ * others, which must not pass by an initialisation there. */
+#ifdef __cplusplus
+#define HY_PATCH_TAKEN_(name, likely)                                          \
+    ([]() __attribute__((always_inline))->int {                                \
+        HY_PATCH_GOTO_(name, likely);                                          \
+        return 0;                                                              \
+    hy_taken_:                                                                 \
+        return 1;                                                              \
+    }())
+#else
 #define HY_PATCH_TAKEN_(name, likely)                                          \
     (__extension__({                                                           \
         __label__ hy_taken_;                                                   \
         int hy_is_taken_ = 0;                                                  \
-        HY_PATCH_ASM_(HY_PATCH_MODULE_ HY_PATCH_REF_(name) HY_PATCH_SITE_      \
-                      ".Lhy_back%=:\n"                                         \
-                      ".subsection 1\n" HY_PATCH_HEAD_(                        \
-                          ".Lhy_patch_ref_" #name,                             \
-                          likely) ".previous\n" HY_PATCH_RECORD_(name, likely) \
-                      :                                                        \
-                      :                                                        \
-                      : HY_PATCH_CLOBBERS_                                     \
-                      : hy_taken_);                                            \
+        HY_PATCH_GOTO_(name, likely);                                          \
         if (0) {                                                               \
         hy_taken_:                                                             \
             hy_is_taken_ = 1;                                                  \
         }                                                                      \
         hy_is_taken_;                                                          \
     }))
+#endif
 
 #define HY_PATCH_IF_(name)        HY_PATCH_TAKEN_(name, 0)
 #define HY_PATCH_IF_LIKELY_(name) (!HY_PATCH_TAKEN_(name, 1))
