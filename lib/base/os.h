@@ -117,7 +117,7 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count);
 void hyi_os_huge_pages(void *address, size_t bytes, bool wanted);
 
 /* How many mappings this process has, and may have; 0 when nobody tells. */
-size_t hyi_os_map_count(void);
+size_t hyi_os_map_count(void); /* (S) */
 size_t hyi_os_map_limit(void);
 
 /* --- an event and an alarm behind one descriptor -------------------------- */
@@ -132,5 +132,82 @@ void hyi_os_event_close(struct hyi_os_event *event);
 void hyi_os_event_signal(struct hyi_os_event *event); /* (S) */
 void hyi_os_event_clear(struct hyi_os_event *event);  /* signal and alarm */
 void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at);
+
+/* --- large mappings ------------------------------------------------------- */
+
+/* Maps part of a file, private, in place of what is mapped at address. */
+int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
+                       int protection);
+
+/* The pages become present: writable of their own with write, else as a read
+ * would bring them. -ENOTSUP on kernels that cannot. */
+int hyi_os_populate(void *address, size_t bytes, bool write);
+
+int hyi_os_huge(void *address, size_t bytes); /* -ENOTSUP when switched off */
+
+/* A forked child does not get it, a core dump does not show it. */
+void hyi_os_exclude(void *address, size_t bytes);
+
+/* Access patterns of a mapping, and hints on what is in it. */
+enum {
+    HYI_OS_NORMAL,
+    HYI_OS_SEQUENTIAL,
+    HYI_OS_RANDOM,
+    HYI_OS_WILL_NEED,
+    HYI_OS_COLD
+};
+int hyi_os_advise(void *address, size_t bytes, int advice);
+
+/* --- which pages are what ------------------------------------------------- */
+
+enum hyi_os_scan_kind {
+    HYI_OS_SCAN_RESIDENT, /* mapped */
+    HYI_OS_SCAN_PRIVATE,  /* written since they were mapped: a private copy */
+    HYI_OS_SCAN_WRITTEN,  /* the same, since they were last taken */
+    HYI_OS_SCAN_TAKE      /* the same, and takes them */
+};
+
+struct hyi_os_run {
+    uintptr_t start, end;
+};
+
+/* A descriptor for hyi_os_scan. -ENOTSUP. */
+int hyi_os_scan_open(int *scanner);
+
+/*
+ * Finds runs of such pages in [from, end), in order, as many as fit. Returns
+ * their number; *next is where to go on, end when all is seen. WRITTEN and TAKE
+ * need a watch on the whole range. Taking is atomic: a page handed out counts
+ * as not written from then on, and a write that comes later is found by the
+ * next scan.
+ */
+int hyi_os_scan(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
+                uintptr_t end, struct hyi_os_run *runs, size_t max,
+                uintptr_t *next);
+
+/*
+ * Has the kernel keep track of writes, without traps, until *watch is closed.
+ * At the start everything private counts as written. -ENOTSUP.
+ */
+int hyi_os_watch(int *watch, void *address, size_t bytes);
+
+/* --- files ---------------------------------------------------------------- */
+
+/* Content, and the size needed to read it, are on the disk. */
+int hyi_os_file_sync(int fd);
+
+/* Does not wait. -EBUSY when another open file holds it. Gone with fd. */
+int hyi_os_file_lock(int fd, bool exclusive);
+
+/* Disk space for the range, so that writing into it cannot run out. -ENOTSUP
+ * where the file system has no such call. */
+int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes);
+
+/* The next bytes at or after *offset that are not a hole; *offset and *end
+ * change. -ENXIO when there are none. */
+int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end);
+
+/* The name of a new or removed file is on the disk. */
+int hyi_os_directory_sync(const char *path_of_file);
 
 #endif

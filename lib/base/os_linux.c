@@ -9,14 +9,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -26,6 +31,15 @@
 
 #include "bits.h"
 #include "process.h"
+
+enum {
+    ADVISE_COLD = 20,
+    ADVISE_POPULATE_READ = 22,
+    ADVISE_POPULATE_WRITE = 23,
+    UFFD_USER_MODE = 1,
+    UFFD_WRITE_UNPOPULATED = 1 << 13,
+    UFFD_WRITE_ASYNC = 1 << 15
+};
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -504,4 +518,280 @@ void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at)
     if (at != HY_FOREVER)
         timerfd_settime(event->parts[1], TFD_TIMER_ABSTIME, &once, NULL);
     errno = saved;
+}
+
+/* --- large mappings ------------------------------------------------------- */
+
+int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
+                       int protection)
+{
+    int saved = errno;
+    void *p = mmap(address, bytes, native_protection(protection),
+                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, (off_t)offset);
+
+    return result_of(p == MAP_FAILED ? -1 : 0, saved);
+}
+
+static int advise(void *address, size_t bytes, int advice)
+{
+    int saved = errno;
+
+    return result_of(madvise(address, bytes, advice), saved);
+}
+
+int hyi_os_populate(void *address, size_t bytes, bool write)
+{
+    int r;
+
+    do
+        r = advise(address, bytes,
+                   write ? ADVISE_POPULATE_WRITE : ADVISE_POPULATE_READ);
+    while (r == -EINTR || r == -EAGAIN);
+    return r == -EINVAL ? -ENOTSUP : r;
+}
+
+int hyi_os_huge(void *address, size_t bytes)
+{
+    int saved = errno;
+    char mode[64] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/enabled",
+                  O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, mode, sizeof(mode) - 1);
+
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    if (n <= 0 || strstr(mode, "[never]") != NULL)
+        return -ENOTSUP;
+    return advise(address, bytes, MADV_HUGEPAGE) == 0 ? 0 : -ENOTSUP;
+}
+
+void hyi_os_exclude(void *address, size_t bytes)
+{
+    advise(address, bytes, MADV_DONTFORK);
+    advise(address, bytes, MADV_DONTDUMP);
+}
+
+int hyi_os_advise(void *address, size_t bytes, int advice)
+{
+    static const int native[] = {
+        [HYI_OS_NORMAL] = MADV_NORMAL,         [HYI_OS_RANDOM] = MADV_RANDOM,
+        [HYI_OS_WILL_NEED] = MADV_WILLNEED,    [HYI_OS_COLD] = ADVISE_COLD,
+        [HYI_OS_SEQUENTIAL] = MADV_SEQUENTIAL,
+    };
+
+    return advise(address, bytes, native[advice]);
+}
+
+/* --- which pages are what ------------------------------------------------- */
+
+/* Linux 6.7, Documentation/admin-guide/mm/pagemap.rst. */
+struct pagemap_scan {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+struct pagemap_region {
+    uint64_t start, end, categories;
+};
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pagemap_scan)
+
+enum { SCAN_RESET = 1 << 0, SCAN_CHECK_WATCH = 1 << 1 };
+enum {
+    SCAN_IS_WRITTEN = 1 << 1,
+    SCAN_IS_FILE = 1 << 2,
+    SCAN_IS_PRESENT = 1 << 3,
+    SCAN_IS_SWAPPED = 1 << 4
+};
+enum { SCAN_REGIONS = 64 };
+
+static void scan_categories(struct pagemap_scan *scan,
+                            enum hyi_os_scan_kind kind)
+{
+    scan->return_mask = SCAN_IS_PRESENT;
+    if (kind == HYI_OS_SCAN_RESIDENT) {
+        scan->category_mask = SCAN_IS_PRESENT;
+        return;
+    }
+    scan->category_inverted = SCAN_IS_FILE;
+    scan->category_mask = SCAN_IS_FILE;
+    scan->category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED;
+    if (kind != HYI_OS_SCAN_PRIVATE)
+        scan->category_mask |= SCAN_IS_WRITTEN;
+    if (kind == HYI_OS_SCAN_TAKE)
+        scan->flags = SCAN_RESET | SCAN_CHECK_WATCH;
+}
+
+/* Kernels before 6.7 have one word a page: present, swapped, file or shared. */
+static int scan_words(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
+                      uintptr_t end, struct hyi_os_run *runs, size_t max,
+                      uintptr_t *next)
+{
+    const uint64_t present = (uint64_t)1 << 63, swapped = (uint64_t)1 << 62;
+    const uint64_t shared = (uint64_t)1 << 61;
+    size_t page = hyi_os_page_bytes(), count = 0;
+    uint64_t words[1024];
+
+    if (kind != HYI_OS_SCAN_RESIDENT && kind != HYI_OS_SCAN_PRIVATE)
+        return -ENOTSUP;
+    for (uintptr_t at = from; at < end;) {
+        size_t want = (end - at) / page;
+        ssize_t n;
+
+        want = want < HYI_ARRAY_COUNT(words) ? want : HYI_ARRAY_COUNT(words);
+        n = pread(scanner, words, want * sizeof(words[0]),
+                  (off_t)(at / page * sizeof(words[0])));
+        if (n <= 0)
+            return n < 0 ? -errno : -ENOTSUP;
+        for (size_t i = 0; i < (size_t)n / sizeof(words[0]); i++, at += page) {
+            bool is_private =
+                (words[i] & (present | swapped)) && !(words[i] & shared);
+
+            if (kind == HYI_OS_SCAN_RESIDENT ? !(words[i] & present)
+                                             : !is_private)
+                continue;
+            if (count != 0 && runs[count - 1].end == at) {
+                runs[count - 1].end = at + page;
+                continue;
+            }
+            if (count == max) {
+                *next = at;
+                return (int)count;
+            }
+            runs[count].start = at;
+            runs[count++].end = at + page;
+        }
+    }
+    *next = end;
+    return (int)count;
+}
+
+int hyi_os_scan_open(int *scanner)
+{
+    int saved = errno;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+    errno = saved;
+    if (fd < 0)
+        return -ENOTSUP;
+    *scanner = fd;
+    return 0;
+}
+
+int hyi_os_scan(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
+                uintptr_t end, struct hyi_os_run *runs, size_t max,
+                uintptr_t *next)
+{
+    struct pagemap_region regions[SCAN_REGIONS];
+    struct pagemap_scan scan = {
+        .size = sizeof(scan), .start = from, .end = end};
+    int saved = errno, r;
+
+    scan.vec = (uintptr_t)regions;
+    scan.vec_len = max < SCAN_REGIONS ? max : SCAN_REGIONS;
+    scan_categories(&scan, kind);
+    do
+        r = ioctl(scanner, PAGEMAP_SCAN_IOCTL, &scan);
+    while (r < 0 && errno == EINTR);
+    if (r < 0 && (errno == ENOTTY || errno == EINVAL || errno == ENOSYS))
+        r = scan_words(scanner, kind, from, end, runs, max, next);
+    else if (r < 0)
+        r = -errno;
+    else {
+        for (int i = 0; i < r; i++)
+            runs[i] = (struct hyi_os_run){regions[i].start, regions[i].end};
+        *next = scan.walk_end;
+    }
+    errno = saved;
+    return r;
+}
+
+int hyi_os_watch(int *watch, void *address, size_t bytes)
+{
+    int saved = errno;
+    int fd =
+        (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE);
+    struct uffdio_api api = {
+        .api = UFFD_API, .features = UFFD_WRITE_ASYNC | UFFD_WRITE_UNPOPULATED};
+    struct uffdio_register range = {
+        .range = {(uintptr_t)address, bytes},
+        .mode = UFFDIO_REGISTER_MODE_WP,
+    };
+
+    if (fd >= 0 && (ioctl(fd, UFFDIO_API, &api) != 0 ||
+                    ioctl(fd, UFFDIO_REGISTER, &range) != 0)) {
+        close(fd);
+        fd = -1;
+    }
+    errno = saved;
+    if (fd < 0)
+        return -ENOTSUP;
+    *watch = fd;
+    return 0;
+}
+
+/* --- files ---------------------------------------------------------------- */
+
+int hyi_os_file_sync(int fd)
+{
+    int saved = errno;
+
+    return result_of(fdatasync(fd), saved);
+}
+
+int hyi_os_file_lock(int fd, bool exclusive)
+{
+    int saved = errno;
+    int r =
+        result_of(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB), saved);
+
+    return r == -EWOULDBLOCK ? -EBUSY : r;
+}
+
+int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
+{
+    int saved = errno, r;
+
+    do
+        r = result_of(fallocate(fd, 0, (off_t)offset, (off_t)bytes), saved);
+    while (r == -EINTR);
+    return r == -EOPNOTSUPP || r == -ENOSYS ? -ENOTSUP : r;
+}
+
+int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
+{
+    int saved = errno;
+    off_t data = lseek(fd, (off_t)*offset, SEEK_DATA), hole;
+
+    if (data < 0)
+        return result_of(-1, saved);
+    hole = lseek(fd, data, SEEK_HOLE);
+    if (hole < 0)
+        return result_of(-1, saved);
+    *offset = (uint64_t)data;
+    *end = (uint64_t)hole;
+    errno = saved;
+    return 0;
+}
+
+int hyi_os_directory_sync(const char *path_of_file)
+{
+    const char *slash = strrchr(path_of_file, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path_of_file) + 1;
+    int saved = errno, fd, r;
+    char folder[PATH_MAX] = ".";
+
+    if (length >= sizeof(folder))
+        return -ENAMETOOLONG;
+    if (length != 0) {
+        memcpy(folder, path_of_file, length);
+        folder[length] = '\0';
+    }
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return result_of(-1, saved);
+    r = result_of(fsync(fd), saved);
+    close(fd);
+    errno = saved;
+    /* Some file systems have no such operation on a directory. */
+    return r == -EINVAL ? 0 : r;
 }

@@ -34,8 +34,9 @@ struct hyi_fault_registry {
 
 struct hyi_process {
     struct hyi_fault_registry fault;
-    _Atomic int barrier;      /* membarrier, private expedited (os.h) */
-    _Atomic int barrier_core; /* the same, refetching instructions */
+    _Atomic int barrier;         /* membarrier, private expedited (os.h) */
+    _Atomic unsigned pager_caps; /* hy_pager_caps, once probed; 0: not yet */
+    _Atomic int barrier_core;    /* the same, refetching instructions */
 
     struct hyi_patch_module
         *patch_modules; /* lib/jit/patch.c, under its lock */
