@@ -90,6 +90,8 @@ static void fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
     ring->flags = o->flags;
     ring->producer.limit = o->capacity;
     ring->producer.fenced = ring->consumer.fenced = fenced;
+    ring->producer.quick = ring->consumer.quick =
+        hyi_ring_is_quick(ring, fenced);
     atomic_init(&ring->final, HYI_RING_UNDECIDED);
     if ((o->flags & HY_RING_OVERWRITE) != 0)
         hyi_ring_overwrite_init(ring);
@@ -198,15 +200,6 @@ int hy_ring_attach(hy_ring **out, void *memory, size_t bytes)
 
 /* --- the producer's side -------------------------------------------------- */
 
-/* A call with a constant size is one load and one store. */
-static inline void copy_item(void *to, const void *from, size_t bytes)
-{
-    if (HYI_LIKELY(bytes == sizeof(uint64_t)))
-        memcpy(to, from, sizeof(uint64_t));
-    else
-        memcpy(to, from, bytes);
-}
-
 static inline bool is_closed(const _Atomic uintptr_t *word)
 {
     /* Relaxed: a close that is seen late is sorted out by hyi_ring_seal. */
@@ -259,28 +252,46 @@ static inline uint64_t publish(hy_ring *ring, uint64_t before, uint64_t tail)
     return tail - before;
 }
 
-int hy_ring_push(hy_ring *ring, const void *item)
+static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
 {
     uint64_t tail = ring->producer.tail;
     int r = 0;
 
-    if (HYI_UNLIKELY(is_closed(&ring->reader)))
+    if (is_closed(&ring->reader))
         return -EPIPE;
     hyi_ring_enter(&ring->producer.busy);
-    if (HYI_UNLIKELY(tail == ring->producer.limit)) {
-        if (is_overwriting(ring))
-            r = hyi_ring_overwrite_push(ring, item);
-        else if (find_room(ring, 1) == 0)
-            r = -EAGAIN;
-        if (r != 0 || is_overwriting(ring))
-            goto out;
+    if (is_overwriting(ring)) {
+        r = hyi_ring_overwrite_push(ring, item);
+    } else if (room_of(ring, 1) == 0) {
+        r = -EAGAIN;
+    } else {
+        memcpy(hyi_ring_slot(ring, tail), item, ring->item_bytes);
+        if (publish(ring, tail, tail + 1) == 0)
+            r = -EPIPE;
     }
-    copy_item(hyi_ring_slot(ring, tail), item, ring->item_bytes);
-    if (HYI_UNLIKELY(publish(ring, tail, tail + 1) == 0))
-        r = -EPIPE;
-out:
     hyi_ring_leave(&ring->producer.busy);
     return r;
+}
+
+static __attribute__((noinline)) int push_attended(hy_ring *ring, uint64_t tail)
+{
+    return hyi_ring_attend_reader(ring, tail - 1, tail) != 0 ? 0 : -EPIPE;
+}
+
+int hy_ring_push(hy_ring *ring, const void *item)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+    uint64_t tail = p->tail;
+
+    if (HYI_UNLIKELY(!p->quick || tail == p->limit || is_closed(&ring->reader)))
+        return push_any(ring, item);
+    memcpy(hyi_ring_word(ring, tail), item, sizeof(uint64_t));
+    p->tail = ++tail;
+    /* As in publish. */
+    if (HYI_UNLIKELY(
+            hyi_ring_publish(&ring->tail, tail, &ring->reader, false) != 0))
+        return push_attended(ring, tail);
+    return 0;
 }
 
 /* Bytes of the first piece of count items from index on: they wrap after it. */
@@ -441,26 +452,47 @@ static inline void give_back(hy_ring *ring, uint64_t head)
         hyi_ring_attend_writer(ring);
 }
 
+static __attribute__((noinline)) int pop_any(hy_ring *ring, void *item)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    int r = 0;
+
+    hyi_ring_enter(&c->busy);
+    if (is_overwriting(ring)) {
+        r = hyi_ring_overwrite_pop(ring, item);
+    } else if (c->head != c->seen || find_items(ring, &r) != 0) {
+        memcpy(item, hyi_ring_slot(ring, c->head), ring->item_bytes);
+        give_back(ring, c->head + 1);
+    }
+    hyi_ring_leave(&c->busy);
+    return r;
+}
+
+/* The rare ends of a pop: the hint is due, or the producer sleeps. */
+static __attribute__((noinline)) int pop_attended(hy_ring *ring, uintptr_t word)
+{
+    if (ring->consumer.head - ring->consumer.hinted >= ring->lag)
+        publish_hint(ring);
+    if (word > HYI_RING_CLOSED)
+        hyi_ring_attend_writer(ring);
+    return 0;
+}
+
 int hy_ring_pop(hy_ring *ring, void *item)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
     uint64_t head = c->head;
-    int r = 0;
+    uintptr_t word;
 
-    hyi_ring_enter(&c->busy);
-    if (HYI_UNLIKELY(head == c->seen)) {
-        if (is_overwriting(ring))
-            r = hyi_ring_overwrite_pop(ring, item);
-        else
-            find_items(ring, &r);
-        if (r != 0 || is_overwriting(ring))
-            goto out;
-    }
-    copy_item(item, hyi_ring_slot(ring, head), ring->item_bytes);
-    give_back(ring, head + 1);
-out:
-    hyi_ring_leave(&c->busy);
-    return r;
+    if (HYI_UNLIKELY(!c->quick || head == c->seen))
+        return pop_any(ring, item);
+    memcpy(item, hyi_ring_word(ring, head), sizeof(uint64_t));
+    c->head = ++head;
+    /* As in give_back. */
+    word = hyi_ring_publish(&ring->head, head, &ring->writer, false);
+    if (HYI_UNLIKELY(word > HYI_RING_CLOSED || head - c->hinted >= ring->lag))
+        return pop_attended(ring, word);
+    return 0;
 }
 
 static size_t overwrite_pop_n(hy_ring *ring, void *items, size_t count)

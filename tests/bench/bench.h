@@ -1,0 +1,95 @@
+/*
+ * bench.h - the harness under every benchmark of the project.
+ *
+ *      struct bench_row row = {.what = "...", .unit = "ns", ...};
+ *      struct bench_contender c[] = {{"hyperion", run, arg}, {"peer", ...}};
+ *      bench_row_run(&row, c, count);
+ *
+ * The contenders of a row run in turn, again and again, at least five times, so
+ * that what disturbs the machine disturbs all of them. A run returns its figure
+ * (nanoseconds an operation, operations a second, ...); the row keeps median
+ * and minimum (maximum where more is better), and how many times better the
+ * first contender's median is than each other one's.
+ *
+ * Each program prints its yardsticks (an indirect call, a system call, reading
+ * memory) and a Markdown table, and writes the same as JSON. Peers that are not
+ * on the system are named as absent.
+ *
+ * A figure whose payload was not checked is not a figure: every run verifies
+ * what it moved or computed and calls bench_wrong when that is not right.
+ *
+ * Environment: HY_BENCH_QUICK=1 for short runs. Argument: the JSON file.
+ */
+#ifndef HY_BENCH_H
+#define HY_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bench_contender {
+    const char *name;
+    double (*run)(void *arg);
+    void *arg;
+    const char *absent; /* not NULL: why it does not take part */
+};
+
+struct bench_row {
+    const char *what;
+    const char *unit;
+    const char *target; /* ours, in the words of the design documents */
+    bool more_is_better;
+    bool gated;       /* two threads: noisy unless lines travel fast */
+    unsigned repeats; /* 0: as usual; never below 5 */
+};
+
+void bench_begin(int argc, char **argv, const char *subject);
+int bench_end(void); /* main's result */
+
+void bench_row_run(const struct bench_row *row,
+                   const struct bench_contender *contenders, size_t count);
+
+/* A row that cannot be measured here, and why. */
+void bench_row_skip(const struct bench_row *row, const char *why);
+
+/* A remark under the table: how a peer differs, what a figure includes. */
+void bench_note(const char *text);
+
+bool bench_is_quick(void);
+
+/* count, or about a fifth of it in a quick run. */
+uint64_t bench_scale(uint64_t count);
+
+uint64_t bench_now(void); /* ns, CLOCK_MONOTONIC */
+void bench_pin(unsigned nth);
+unsigned bench_cpu_count(void);
+
+/* Two lines between two processors, there and back, in ns. */
+double bench_pingpong(void);
+
+/* Ends the program: a payload or a result was not what it must be. */
+#ifdef __cplusplus
+[[noreturn]]
+#else
+_Noreturn
+#endif
+void bench_wrong(const char *what);
+
+/* The compiler must assume that the value is used. */
+#define BENCH_USE(value) __asm__ volatile("" : : "g"(value) : "memory")
+
+/* What a contender that is not on this system says. */
+#define BENCH_ABSENT(name)                                                     \
+    {                                                                          \
+        name, 0, 0, "not on this system"                                       \
+    }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,528 @@
+/*
+ * bench_ring.c - the ring beside other rings: items one by one, in batches and
+ * in place, there and back, within one thread, and what a push costs when its
+ * reader may sleep.
+ *
+ *      peer: { produce, consume } on processors 1 and 0, from a common start
+ *
+ * Upstream: bench.h, bench_ring.h. Downstream: ring.h, inline/ring.h.
+ */
+#include "bench_ring.h"
+
+#include <hyperion/inline/ring.h>
+#include <hyperion/ring.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+/* --- our rings ------------------------------------------------------------ */
+
+HY_RING_DEFINE(word_ring, uint64_t, RING_CAPACITY);
+HY_RING_DEFINE_LOCAL(local_ring, uint64_t, RING_CAPACITY);
+HY_RING_DEFINE(wide_ring, struct wide_item, WIDE_CAPACITY);
+
+static word_ring typed[2];
+static local_ring local;
+static wide_ring wide;
+static hy_ring *opaque[2];
+static hy_ring *wide_opaque;
+
+static void typed_reset(void)
+{
+    word_ring_init(&typed[0]);
+    word_ring_init(&typed[1]);
+}
+
+#define TYPED_PUSH(ring, value) (word_ring_push(&typed[ring], value) == 0)
+#define TYPED_POP(ring, out)    (word_ring_pop(&typed[ring], out) == 0)
+RING_LOOPS(typed, TYPED_PUSH, TYPED_POP)
+
+#define TYPED_PUSH_N(values, n) word_ring_push_n(&typed[0], values, n)
+#define TYPED_POP_N(values, n)  word_ring_pop_n(&typed[0], values, n)
+RING_BATCH_LOOPS(typed_batch, TYPED_PUSH_N, TYPED_POP_N)
+
+static void remake(hy_ring **ring, size_t item_bytes, size_t capacity,
+                   unsigned flags)
+{
+    hy_ring_options o = HY_RING_OPTIONS_INIT;
+
+    o.item_bytes = item_bytes;
+    o.capacity = capacity;
+    o.flags = flags;
+    hy_ring_destroy(*ring);
+    *ring = NULL;
+    if (hy_ring_create(ring, &o) != 0)
+        bench_wrong("no ring");
+}
+
+static void opaque_reset(void)
+{
+    remake(&opaque[0], sizeof(uint64_t), RING_CAPACITY, 0);
+    remake(&opaque[1], sizeof(uint64_t), RING_CAPACITY, 0);
+}
+
+static void opaque_local_reset(void)
+{
+    remake(&opaque[0], sizeof(uint64_t), RING_CAPACITY, HY_RING_LOCAL);
+}
+
+static inline bool opaque_push(int ring, uint64_t value)
+{
+    return hy_ring_push(opaque[ring], &value) == 0;
+}
+
+#define OPAQUE_POP(ring, out) (hy_ring_pop(opaque[ring], out) == 0)
+RING_LOOPS(opaque, opaque_push, OPAQUE_POP)
+
+#define OPAQUE_PUSH_N(values, n) hy_ring_push_n(opaque[0], values, n)
+#define OPAQUE_POP_N(values, n)  hy_ring_pop_n(opaque[0], values, n)
+RING_BATCH_LOOPS(opaque_batch, OPAQUE_PUSH_N, OPAQUE_POP_N)
+
+static void local_reset(void)
+{
+    local_ring_init(&local);
+}
+
+#define LOCAL_PUSH(ring, value) (local_ring_push(&local, value) == 0)
+#define LOCAL_POP(ring, out)    (local_ring_pop(&local, out) == 0)
+
+static void local_alone(uint64_t count)
+{
+    uint64_t value = 0;
+
+    for (uint64_t i = 0; i < count; i += RING_BURST) {
+        for (uint64_t k = 0; k < RING_BURST; k++)
+            if (!LOCAL_PUSH(0, i + k))
+                bench_wrong("local full");
+        for (uint64_t k = 0; k < RING_BURST; k++)
+            if (!LOCAL_POP(0, &value) || value != i + k)
+                bench_wrong("local order");
+    }
+}
+
+/* Spans, written and read in place. */
+#define WIDE_LOOPS(name, RESERVE, COMMIT, PEEK, RELEASE)                       \
+    static void name##_produce(uint64_t count)                                 \
+    {                                                                          \
+        for (uint64_t i = 0; i < count;) {                                     \
+            size_t got = 0;                                                    \
+            uint64_t left = count - i;                                         \
+            struct wide_item *span = (struct wide_item *)RESERVE(              \
+                left < RING_BATCH ? (size_t)left : RING_BATCH, &got);          \
+            for (size_t k = 0; k < got; k++)                                   \
+                wide_fill(&span[k], i++);                                      \
+            if (span != NULL)                                                  \
+                COMMIT(got);                                                   \
+            else                                                               \
+                ring_pause();                                                  \
+        }                                                                      \
+    }                                                                          \
+    static void name##_consume(uint64_t count)                                 \
+    {                                                                          \
+        for (uint64_t i = 0; i < count;) {                                     \
+            size_t n = 0;                                                      \
+            const struct wide_item *span = (const struct wide_item *)PEEK(&n); \
+            n = n < 256 ? n : 256;                                             \
+            for (size_t k = 0; k < n; k++)                                     \
+                if (wide_sum(&span[k]) != wide_expected(i++))                  \
+                    bench_wrong(#name " payload");                             \
+            if (span != NULL)                                                  \
+                RELEASE(n);                                                    \
+            else                                                               \
+                ring_pause();                                                  \
+        }                                                                      \
+    }
+
+#define WT_RESERVE(want, got) wide_ring_reserve(&wide, want, got)
+#define WT_COMMIT(n)          wide_ring_commit(&wide, n)
+#define WT_PEEK(n)            wide_ring_peek(&wide, n)
+#define WT_RELEASE(n)         wide_ring_release(&wide, n)
+WIDE_LOOPS(wide_typed, WT_RESERVE, WT_COMMIT, WT_PEEK, WT_RELEASE)
+
+#define WO_RESERVE(want, got) hy_ring_reserve(wide_opaque, want, got)
+#define WO_COMMIT(n)          hy_ring_commit(wide_opaque, n)
+#define WO_PEEK(n)            hy_ring_peek(wide_opaque, n)
+#define WO_RELEASE(n)         hy_ring_release(wide_opaque, n)
+WIDE_LOOPS(wide_opaque, WO_RESERVE, WO_COMMIT, WO_PEEK, WO_RELEASE)
+
+static void wide_typed_reset(void)
+{
+    wide_ring_init(&wide);
+}
+
+static void wide_opaque_reset(void)
+{
+    remake(&wide_opaque, sizeof(struct wide_item), WIDE_CAPACITY, 0);
+}
+
+static const struct ring_peer our_typed = {
+    "typed ring", typed_reset,  typed_produce, typed_consume,
+    typed_ask,    typed_answer, typed_alone};
+static const struct ring_peer our_typed_batch = {
+    "typed ring", typed_reset, typed_batch_produce, typed_batch_consume, NULL,
+    NULL,         NULL};
+static const struct ring_peer our_opaque = {
+    "hy_ring",  opaque_reset,  opaque_produce, opaque_consume,
+    opaque_ask, opaque_answer, opaque_alone};
+static const struct ring_peer our_opaque_batch = {
+    "hy_ring", opaque_reset, opaque_batch_produce, opaque_batch_consume, NULL,
+    NULL,      NULL};
+static const struct ring_peer our_wide = {"typed ring",
+                                          wide_typed_reset,
+                                          wide_typed_produce,
+                                          wide_typed_consume,
+                                          NULL,
+                                          NULL,
+                                          NULL};
+static const struct ring_peer our_wide_opaque = {"hy_ring",
+                                                 wide_opaque_reset,
+                                                 wide_opaque_produce,
+                                                 wide_opaque_consume,
+                                                 NULL,
+                                                 NULL,
+                                                 NULL};
+static const struct ring_peer our_local = {
+    "typed local ring", local_reset, NULL, NULL, NULL, NULL, local_alone};
+static const struct ring_peer our_opaque_local = {"hy_ring, HY_RING_LOCAL",
+                                                  opaque_local_reset,
+                                                  NULL,
+                                                  NULL,
+                                                  NULL,
+                                                  NULL,
+                                                  opaque_alone};
+
+/* --- two threads ---------------------------------------------------------- */
+
+static struct {
+    _Atomic int go;
+    void (*run)(uint64_t count);
+    uint64_t count;
+} other;
+
+static void *run_other(void *arg)
+{
+    bench_pin(1);
+    atomic_store(&other.go, 1);
+    while (atomic_load(&other.go) != 2)
+        ring_pause();
+    other.run(other.count);
+    return arg;
+}
+
+/* ns an item: from the common start until the last item has been checked. */
+static double run_two(void (*here)(uint64_t), void (*there)(uint64_t),
+                      uint64_t count)
+{
+    pthread_t t;
+    uint64_t start;
+
+    other.run = there;
+    other.count = count;
+    atomic_store(&other.go, 0);
+    if (pthread_create(&t, NULL, run_other, NULL) != 0)
+        bench_wrong("no thread");
+    bench_pin(0);
+    while (atomic_load(&other.go) != 1)
+        ring_pause();
+    start = bench_now();
+    atomic_store(&other.go, 2);
+    here(count);
+    start = bench_now() - start;
+    pthread_join(t, NULL);
+    return (double)start / (double)count;
+}
+
+static double stream(void *arg)
+{
+    const struct ring_peer *p = (const struct ring_peer *)arg;
+
+    p->reset();
+    return run_two(p->consume, p->produce, bench_scale(4000000));
+}
+
+static double stream_wide(void *arg)
+{
+    const struct ring_peer *p = (const struct ring_peer *)arg;
+
+    p->reset();
+    return run_two(p->consume, p->produce, bench_scale(4000000) / 32 * 32);
+}
+
+static double round_trip(void *arg)
+{
+    const struct ring_peer *p = (const struct ring_peer *)arg;
+
+    p->reset();
+    return run_two(p->ask, p->answer, bench_scale(200000));
+}
+
+static double bare_lines(void *arg)
+{
+    (void)arg;
+    return bench_pingpong();
+}
+
+static double alone(void *arg)
+{
+    const struct ring_peer *p = (const struct ring_peer *)arg;
+    uint64_t count = bench_scale(6400000) / RING_BURST * RING_BURST, start;
+
+    p->reset();
+    bench_pin(0);
+    start = bench_now();
+    p->alone(count);
+    return (double)(bench_now() - start) / (double)count;
+}
+
+/* --- a push whose reader may sleep ---------------------------------------- */
+
+static __attribute__((noinline)) int push_plain(uint64_t value)
+{
+    return word_ring_push(&typed[0], value);
+}
+
+static __attribute__((noinline)) int push_fenced(uint64_t value)
+{
+    int r = word_ring_push(&typed[0], value);
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return r;
+}
+
+static __attribute__((noinline)) int push_waking(uint64_t value)
+{
+    return hy_ring_push(opaque[0], &value);
+}
+
+static size_t drain_typed(uint64_t *values, size_t count)
+{
+    return word_ring_pop_n(&typed[0], values, count);
+}
+
+static size_t drain_opaque(uint64_t *values, size_t count)
+{
+    return hy_ring_pop_n(opaque[0], values, count);
+}
+
+struct pusher {
+    int (*push)(uint64_t value);
+    size_t (*drain)(uint64_t *values, size_t count);
+};
+
+static const struct pusher waking = {push_waking, drain_opaque};
+static const struct pusher plain = {push_plain, drain_typed};
+static const struct pusher fenced = {push_fenced, drain_typed};
+
+/* Pushes alone are timed: bursts of a ring's capacity, drained in between. */
+static double push_only(void *arg)
+{
+    const struct pusher *p = (const struct pusher *)arg;
+    uint64_t values[RING_CAPACITY], total = 0, start;
+    uint64_t rounds = bench_scale(4000);
+
+    typed_reset();
+    opaque_reset();
+    bench_pin(0);
+    for (uint64_t r = 0; r < rounds; r++) {
+        start = bench_now();
+        for (uint64_t i = 0; i < RING_CAPACITY; i++)
+            if (p->push(i) != 0)
+                bench_wrong("full");
+        total += bench_now() - start;
+        if (p->drain(values, RING_CAPACITY) != RING_CAPACITY ||
+            values[RING_CAPACITY - 1] != RING_CAPACITY - 1)
+            bench_wrong("drained");
+    }
+    return (double)total / (double)(rounds * RING_CAPACITY);
+}
+
+/* --- waiting under load --------------------------------------------------- */
+
+static void produce_waiting(uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t value = ring_value(i);
+
+        if (hy_ring_push_wait(opaque[0], &value, HY_FOREVER) != 0)
+            bench_wrong("push_wait");
+    }
+}
+
+static void consume_waiting(uint64_t count)
+{
+    uint64_t value = 0;
+
+    for (uint64_t i = 0; i < count; i++)
+        if (hy_ring_pop_wait(opaque[0], &value, HY_FOREVER) != 0 ||
+            value != ring_value(i))
+            bench_wrong("pop_wait");
+}
+
+static double wakes;
+
+static double stream_waiting(void *arg)
+{
+    hy_ring_stats s = {0};
+    uint64_t count = bench_scale(2000000);
+    double ns;
+
+    (void)arg;
+    s.size = sizeof(s);
+    opaque_reset();
+    ns = run_two(consume_waiting, produce_waiting, count);
+    hy_ring_stats_get(opaque[0], &s);
+    wakes = (double)(s.push_wakes + s.pop_wakes) * 1e6 / (double)count;
+    return ns;
+}
+
+static double last_wakes(void *arg)
+{
+    stream_waiting(arg);
+    return wakes;
+}
+
+/* --- the table ------------------------------------------------------------ */
+
+static struct bench_contender contender(const struct ring_peer *peer,
+                                        const char *name, double (*run)(void *))
+{
+    struct bench_contender c = {name, run, (void *)(uintptr_t)peer, NULL};
+
+    if (peer->name == NULL)
+        c.absent = "not on this system";
+    return c;
+}
+
+static void row_one_by_one(void)
+{
+    struct bench_row row = {.what = "8 B items, capacity 1,024, one by one",
+                            .unit = "ns/item",
+                            .target = "3.5x rigtorp, 3.2x ck",
+                            .gated = true};
+    struct bench_contender c[] = {
+        contender(&our_typed, "typed ring", stream),
+        contender(&our_opaque, "hy_ring", stream),
+        contender(&ring_ck, "ck_ring", stream),
+        contender(&ring_boost, "boost spsc_queue", stream),
+        contender(&ring_readerwriter, "readerwriterqueue", stream),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void row_batches(void)
+{
+    struct bench_row row = {.what = "8 B items, batches of 32",
+                            .unit = "ns/item",
+                            .target = "12x rigtorp, 2.5x rte and boost",
+                            .gated = true};
+    struct bench_contender c[] = {
+        contender(&our_typed_batch, "typed ring", stream),
+        contender(&our_opaque_batch, "hy_ring", stream),
+        contender(&ring_boost_batch, "boost spsc_queue", stream),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void row_spans(void)
+{
+    struct bench_row row = {.what = "64 B items in place, ring of 4 MiB",
+                            .unit = "ns/item",
+                            .target = "12x rigtorp, 5x rte",
+                            .gated = true};
+    struct bench_contender c[] = {
+        contender(&our_wide, "typed ring", stream_wide),
+        contender(&our_wide_opaque, "hy_ring", stream_wide),
+        contender(&ring_boost_wide, "boost spsc_queue (copies)", stream_wide),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void row_round_trip(void)
+{
+    struct bench_row row = {.what = "round trip over two rings",
+                            .unit = "ns",
+                            .target = "1.45x rigtorp, 1.15x two lines at most",
+                            .gated = true};
+    struct bench_contender c[] = {
+        contender(&our_typed, "typed ring", round_trip),
+        contender(&our_opaque, "hy_ring", round_trip),
+        {"two bare lines", bare_lines, NULL, NULL},
+        contender(&ring_ck, "ck_ring", round_trip),
+        contender(&ring_boost, "boost spsc_queue", round_trip),
+        contender(&ring_readerwriter, "readerwriterqueue", round_trip),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void row_alone(void)
+{
+    struct bench_row row = {.what = "same thread, push and pop in bursts of 32",
+                            .unit = "ns/item",
+                            .target = "at most 1.3 ns"};
+    struct bench_contender c[] = {
+        contender(&our_local, "typed local ring", alone),
+        contender(&our_typed, "typed ring", alone),
+        contender(&our_opaque_local, "hy_ring, HY_RING_LOCAL", alone),
+        contender(&ring_ck, "ck_ring", alone),
+        contender(&ring_boost, "boost spsc_queue", alone),
+        contender(&ring_readerwriter, "readerwriterqueue", alone),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void row_push(void)
+{
+    struct bench_row row = {.what = "push by a call, the reader may sleep",
+                            .unit = "ns",
+                            .target =
+                                "within 0.1 ns of the ring that only spins"};
+    struct bench_contender c[] = {
+        {"hy_ring", push_only, (void *)(uintptr_t)&waking, NULL},
+        {"typed ring, only spins", push_only, (void *)(uintptr_t)&plain, NULL},
+        {"the same and a full fence", push_only, (void *)(uintptr_t)&fenced,
+         NULL},
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
+static void rows_waiting(void)
+{
+    struct bench_row row = {.what = "push_wait and pop_wait under load",
+                            .unit = "ns/item",
+                            .target = "",
+                            .gated = true};
+    struct bench_row count = {.what = "system calls that wake, the same load",
+                              .unit = "in 1,000,000 items",
+                              .target = "none under load",
+                              .gated = true};
+    struct bench_contender a = {"hy_ring", stream_waiting, NULL, NULL};
+    struct bench_contender b = {"hy_ring", last_wakes, NULL, NULL};
+
+    bench_row_run(&row, &a, 1);
+    bench_row_run(&count, &b, 1);
+}
+
+int main(int argc, char **argv)
+{
+    bench_begin(argc, argv, "ring");
+    if (bench_cpu_count() >= 2) {
+        row_one_by_one();
+        row_batches();
+        row_spans();
+        row_round_trip();
+        rows_waiting();
+    }
+    row_alone();
+    row_push();
+    bench_note("Two threads on two processors; every item's value is checked. "
+               "Wait policy of all: one pause between tries (none in the round "
+               "trip). rigtorp's SPSCQueue and rte_ring are not packaged as "
+               "libraries here and are measured by hand.");
+    return bench_end();
+}

@@ -1,0 +1,134 @@
+/*
+ * bench_ring_peers.cpp - boost::lockfree::spsc_queue and readerwriterqueue as
+ * peers, behind the C interface of bench_ring.h.
+ */
+#include "bench_ring.h"
+
+extern "C" {
+
+#ifdef HY_HAVE_BOOST_LOCKFREE
+}
+#include <boost/lockfree/spsc_queue.hpp>
+extern "C" {
+
+using boost_queue =
+    boost::lockfree::spsc_queue<uint64_t,
+                                boost::lockfree::capacity<RING_CAPACITY>>;
+using boost_wide_queue =
+    boost::lockfree::spsc_queue<wide_item,
+                                boost::lockfree::capacity<WIDE_CAPACITY>>;
+
+static boost_queue boost_two[2];
+static boost_wide_queue boost_wide_one;
+
+static void boost_reset(void)
+{
+    boost_two[0].reset();
+    boost_two[1].reset();
+}
+
+#define BOOST_PUSH(ring, value) boost_two[ring].push(value)
+#define BOOST_POP(ring, out)    boost_two[ring].pop(*(out))
+RING_LOOPS(boost_one, BOOST_PUSH, BOOST_POP)
+
+#define BOOST_PUSH_N(values, n) boost_two[0].push(values, n)
+#define BOOST_POP_N(values, n)  boost_two[0].pop(values, n)
+RING_BATCH_LOOPS(boost_batch, BOOST_PUSH_N, BOOST_POP_N)
+
+static void boost_wide_reset(void)
+{
+    boost_wide_one.reset();
+}
+
+static void boost_wide_produce(uint64_t count)
+{
+    wide_item items[RING_BATCH];
+
+    for (uint64_t i = 0; i < count; i += RING_BATCH) {
+        uint64_t done = 0;
+
+        for (uint64_t k = 0; k < RING_BATCH; k++)
+            wide_fill(&items[k], i + k);
+        while ((done += boost_wide_one.push(items + done, RING_BATCH - done)) <
+               RING_BATCH)
+            ring_pause();
+    }
+}
+
+static void boost_wide_consume(uint64_t count)
+{
+    wide_item items[RING_BATCH];
+    uint64_t n;
+
+    for (uint64_t i = 0; i < count; i += n) {
+        n = boost_wide_one.pop(items, RING_BATCH);
+        for (uint64_t k = 0; k < n; k++)
+            if (wide_sum(&items[k]) != wide_expected(i + k))
+                bench_wrong("boost wide payload");
+        if (n == 0)
+            ring_pause();
+    }
+}
+
+extern const struct ring_peer ring_boost = {"boost::lockfree::spsc_queue",
+                                            boost_reset,
+                                            boost_one_produce,
+                                            boost_one_consume,
+                                            boost_one_ask,
+                                            boost_one_answer,
+                                            boost_one_alone};
+extern const struct ring_peer ring_boost_batch = {"boost::lockfree::spsc_queue",
+                                                  boost_reset,
+                                                  boost_batch_produce,
+                                                  boost_batch_consume,
+                                                  nullptr,
+                                                  nullptr,
+                                                  nullptr};
+extern const struct ring_peer ring_boost_wide = {"boost::lockfree::spsc_queue",
+                                                 boost_wide_reset,
+                                                 boost_wide_produce,
+                                                 boost_wide_consume,
+                                                 nullptr,
+                                                 nullptr,
+                                                 nullptr};
+
+#else
+
+extern const struct ring_peer ring_boost = {};
+extern const struct ring_peer ring_boost_batch = {};
+extern const struct ring_peer ring_boost_wide = {};
+
+#endif
+
+#ifdef HY_HAVE_READERWRITERQUEUE
+}
+#include <readerwriterqueue/readerwriterqueue.h>
+#include <new>
+extern "C" {
+
+using rwq = moodycamel::ReaderWriterQueue<uint64_t>;
+
+static rwq *rwq_two[2];
+
+static void rwq_reset(void)
+{
+    for (auto &queue : rwq_two) {
+        delete queue;
+        queue = new rwq(RING_CAPACITY);
+    }
+}
+
+#define RWQ_PUSH(ring, value) rwq_two[ring]->try_enqueue(value)
+#define RWQ_POP(ring, out)    rwq_two[ring]->try_dequeue(*(out))
+RING_LOOPS(rwq_one, RWQ_PUSH, RWQ_POP)
+
+extern const struct ring_peer ring_readerwriter = {
+    "readerwriterqueue", rwq_reset,      rwq_one_produce, rwq_one_consume,
+    rwq_one_ask,         rwq_one_answer, rwq_one_alone};
+
+#else
+
+extern const struct ring_peer ring_readerwriter = {};
+
+#endif
+}
