@@ -17,5 +17,6 @@
 #include <hyperion/slab.h>
 #include <hyperion/sync.h>
 #include <hyperion/vec.h>
+#include <hyperion/text.h>
 
 #endif
