@@ -219,7 +219,7 @@ static void need(struct emission *e, unsigned i)
         load_leaf(e, i);
         return;
     }
-    HYI_ASSERT(p->offset != 0 || e->refused);
+    HYI_ASSERT(p->offset != 0 || e->jit.full);
     hy_arch_jit_reload(&e->jit, p->offset, p->first);
     if (p->second != p->first)
         hy_arch_jit_reload(&e->jit, p->offset + slot_bytes(e), p->second);
