@@ -142,8 +142,10 @@ int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
 
 size_t hyi_os_signal_stack_bytes(size_t wanted)
 {
-    size_t frame = getauxval(AT_MINSIGSTKSZ);
+    int saved = errno;
+    size_t frame = getauxval(AT_MINSIGSTKSZ); /* ENOENT where it is unknown */
 
+    errno = saved;
     return hyi_align_up(wanted + frame, hyi_os_page_bytes());
 }
 

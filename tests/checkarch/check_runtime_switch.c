@@ -1,0 +1,108 @@
+/*
+ * check_runtime_switch.c - hy_arch_switch keeps every register that a called
+ * function must keep, each on its own, over many switches between contexts
+ * that all fill them differently; a made context starts aligned, with its
+ * arguments; and values travel.
+ */
+#include <stdint.h>
+
+#include "arch.h"
+#include "hy_test.h"
+
+enum { REGISTERS = 19, CONTEXTS = 3, ROUNDS = 50, STACK_BYTES = 64 << 10 };
+
+void check_switch(void **from, void *to, const uint64_t *in, uint64_t *out);
+
+struct flow {
+    void *sp;
+    uint64_t seed;
+    int wrong; /* registers that came back changed, one bit each */
+};
+
+static struct flow flow[CONTEXTS], home;
+static char stacks[CONTEXTS][STACK_BYTES] __attribute__((aligned(64)));
+static int misaligned, wrong_argument;
+
+/* Switches with all registers full of values of the caller's own. */
+static void probe(struct flow *me, struct flow *to)
+{
+    uint64_t in[REGISTERS], out[REGISTERS] = {0};
+    int known = sizeof(void *) == 8 ? REGISTERS : 0;
+
+#if defined(__x86_64__)
+    known = 6;
+#endif
+    for (int i = 0; i < REGISTERS; i++) {
+        me->seed = me->seed * 6364136223846793005u + 1442695040888963407u;
+        in[i] = me->seed;
+    }
+    check_switch(&me->sp, to->sp, in, out);
+    for (int i = 0; i < known; i++)
+        if (in[i] != out[i])
+            me->wrong |= 1 << i;
+}
+
+static void go_round(void *arg, void *value)
+{
+    struct flow *me = arg;
+    int index = (int)(me - flow);
+    /* Its address shows whether the stack is aligned as the compiler needs. */
+    _Alignas(16) volatile char here[16];
+
+    misaligned |= ((uintptr_t)here & 15) != 0;
+    wrong_argument |= value != NULL;
+    for (;;)
+        probe(me, index + 1 < CONTEXTS ? &flow[index + 1] : &home);
+}
+
+HY_TEST(check_switch, every_register_is_kept)
+{
+    home.seed = 1;
+    for (int i = 0; i < CONTEXTS; i++) {
+        flow[i].seed = (uint64_t)i + 2;
+        flow[i].sp =
+            hy_arch_context_make(stacks[i], STACK_BYTES, go_round, &flow[i]);
+    }
+    for (int i = 0; i < ROUNDS; i++)
+        probe(&home, &flow[0]);
+    HY_CHECK_EQ(home.wrong, 0);
+    for (int i = 0; i < CONTEXTS; i++)
+        HY_CHECK_EQ(flow[i].wrong, 0);
+    HY_CHECK_EQ(misaligned, 0);
+    HY_CHECK_EQ(wrong_argument, 0);
+}
+
+static void *main_sp, *echo_sp;
+
+static void echo(void *arg, void *value)
+{
+    for (;;)
+        value = hy_arch_switch(&echo_sp, main_sp,
+                               (char *)value + *(const int *)arg);
+}
+
+HY_TEST(check_switch, values_travel)
+{
+    static char stack[STACK_BYTES] __attribute__((aligned(64)));
+    int step = 3;
+    char *value = NULL;
+
+    echo_sp = hy_arch_context_make(stack, STACK_BYTES, echo, &step);
+    for (int i = 0; i < 10; i++)
+        value = hy_arch_switch(&main_sp, echo_sp, value);
+    HY_CHECK_EQ((intptr_t)value, 30);
+}
+
+/* Uneven ends of a stack are evened. */
+HY_TEST(check_switch, any_stack_end_will_do)
+{
+    static char stack[STACK_BYTES + 64] __attribute__((aligned(64)));
+
+    for (int skew = 0; skew < 64; skew += 7) {
+        flow[0].seed = 9;
+        flow[0].sp = hy_arch_context_make(stack, STACK_BYTES + (size_t)skew,
+                                          go_round, &flow[CONTEXTS - 1]);
+        probe(&home, &flow[0]);
+        HY_CHECK_EQ(misaligned, 0);
+    }
+}
