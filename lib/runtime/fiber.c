@@ -260,7 +260,8 @@ static int cancel(struct hyi_fiber *f, uint64_t generation)
     } while (!atomic_compare_exchange_weak_explicit(
         &f->life, &life, life | HYI_LIFE_CANCELLED, memory_order_seq_cst,
         memory_order_acquire));
-    if (f != hyi_fiber_running() && !(life & HYI_LIFE_CANCELLED) &&
+    /* Also to the current fiber: a walk may run inside its park. */
+    if (!(life & HYI_LIFE_CANCELLED) &&
         atomic_load_explicit(&f->worker, memory_order_seq_cst) != NULL)
         hyi_post(f, HYI_POST_CANCEL);
     return 0;

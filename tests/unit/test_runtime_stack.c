@@ -1,0 +1,358 @@
+/*
+ * test_runtime_stack.c - stacks: guards, overflow reports, what happens when
+ * memory, guards or mappings are refused.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <hyperion/context.h>
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+
+#include "annotate.h"
+#include "fail.h"
+#include "hy_test.h"
+#include "os.h"
+
+enum { MANY = 5000 };
+
+static int report_pipe[2];
+
+static void report_to_pipe(void *ctx, int level, const char *message)
+{
+    ssize_t n = 0;
+
+    (void)ctx;
+    if (level == HY_REPORT_FATAL)
+        n = write(report_pipe[1], message, strlen(message));
+    (void)n;
+}
+
+static hy_runtime *make(size_t fibers_max)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = 1;
+    o.fibers_max = fibers_max;
+    o.report.write = report_to_pipe;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* --- overflow ---------------------------------------------------------------
+ */
+
+static __attribute__((noinline)) int descend(volatile int depth)
+{
+    volatile char block[512];
+
+    block[0] = (char)depth;
+    return depth == 0 ? block[0] : descend(depth - 1) + block[0];
+}
+
+static volatile int bottom;
+
+static void overflow(void *arg)
+{
+    (void)arg;
+    bottom = descend(1 << 20);
+}
+
+static void on_fault(int sig)
+{
+    (void)sig;
+    _exit(42); /* the process's own handler */
+}
+
+static void overflow_in_a_child(void *arg)
+{
+    struct sigaction own = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK};
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    hy_runtime *rt;
+
+    if (arg != NULL) {
+        sigaction(SIGSEGV, &own, NULL);
+        sigaction(SIGBUS, &own, NULL);
+    } else {
+        signal(SIGSEGV, SIG_DFL);
+    }
+    rt = make(0);
+    hy_fiber_spawn(rt, nothing, NULL, NULL, NULL);
+    o.name = "deep";
+    hy_fiber_spawn(rt, overflow, NULL, &o, NULL);
+    hy_fiber_spawn(rt, nothing, NULL, NULL, NULL);
+    hy_runtime_run(rt);
+}
+
+HY_TEST(runtime_stack, an_overflow_is_reported_and_passed_on)
+{
+    char text[128] = "";
+    int status;
+
+    HY_CHECK_EQ(pipe(report_pipe), 0);
+    status = hy_test_child(overflow_in_a_child, &status);
+    HY_CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 42, "status %#x",
+                 (unsigned)status);
+    HY_CHECK(read(report_pipe[0], text, sizeof(text) - 1) > 0);
+    HY_CHECK_STR(text, "stack overflow in fiber \"deep\"");
+#if !defined(HYI_ASAN) && !defined(HYI_TSAN)
+    status = hy_test_child(overflow_in_a_child, NULL);
+    HY_CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+                 "status %#x", (unsigned)status);
+#endif
+    close(report_pipe[0]);
+    close(report_pipe[1]);
+}
+
+/* --- many -------------------------------------------------------------------
+ */
+
+static void park_for_ever(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(HY_FOREVER);
+}
+
+static void count_stop(void *arg)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+    size_t maps = hyi_os_map_count();
+
+    HY_CHECK_EQ(hy_runtime_stats_get(arg, &s), 0);
+    HY_CHECK(s.stacks >= MANY);
+    HY_CHECK_EQ(s.guards_installed + s.guards_protected, s.stacks);
+    HY_CHECK(s.guards_protected > 0 || s.stack_maps <= 4);
+    HY_CHECK(s.guards_protected > 0 || maps < 500);
+    hy_runtime_stop(arg);
+}
+
+HY_TEST(runtime_stack, each_of_many_has_a_guard)
+{
+    hy_runtime *rt = make(0);
+
+    for (int i = 0; i < MANY; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, park_for_ever, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_stop, rt, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void use_all_of_it(void *arg)
+{
+    size_t bytes = *(size_t *)arg - 2048;
+    volatile char *p = __builtin_alloca(bytes);
+
+    for (size_t i = 0; i < bytes; i += 512)
+        p[i] = 1;
+}
+
+HY_TEST(runtime_stack, any_size_is_usable)
+{
+    size_t sizes[] = {8 << 10, 20 << 10, 64 << 10, 1 << 20, 8 << 20};
+    hy_runtime *rt = make(0);
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+        if (sizes[i] == 8 << 10)
+            continue; /* sanitizers and emulators need more for one call */
+        o.stack_bytes = sizes[i];
+        HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
+        o.flags = HY_FIBER_UNGUARDED;
+        HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
+    }
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- refusals ---------------------------------------------------------------
+ */
+
+static void count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+HY_TEST(runtime_stack, no_memory_for_a_stack)
+{
+    hy_runtime *rt = make(0);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    atomic_int count = 0;
+    hy_fiber out = {77};
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, NULL, NULL), 0);
+    hy_fail_from(HY_FAIL_MMAP, 1, ENOMEM);
+    o.stack_bytes = 1 << 20;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &o, &out), -ENOMEM);
+    HY_CHECK(hy_fail_hits() > 0);
+    HY_CHECK_EQ(out.id, 77);
+    hy_fail_none();
+    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    o.name = "named";
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &o, &out), -ENOMEM);
+    HY_CHECK_EQ(hy_fail_hits(), 1);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &o, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(count, 2);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_stack, no_memory_for_the_first_fiber)
+{
+    hy_runtime *rt = make(0);
+
+    hy_fail_from(HY_FAIL_MMAP, 1, ENOMEM);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), -ENOMEM);
+    HY_CHECK(hy_fail_hits() > 0);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* A refused large segment is tried smaller. */
+HY_TEST(runtime_stack, a_smaller_segment_will_do)
+{
+    hy_runtime *rt = make(0);
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    rt = make(0);
+    /* The table exists already: the first mmap is the segment's. */
+    hy_fail_at(HY_FAIL_MMAP, 1, ENOMEM);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static unsigned long spawn_without_guard_advice(hy_runtime *rt, int *result)
+{
+    unsigned long spawned = 0;
+
+    hy_fail_from(HY_FAIL_MADVISE, 1, EINVAL);
+    hy_fail_syscall(SYS_process_madvise, 1, EINVAL);
+    while (spawned < 40000 &&
+           (*result = hy_fiber_spawn(rt, nothing, NULL, NULL, NULL)) == 0) {
+        spawned++;
+        if (spawned % 64 == 0)
+            hy_fail_syscall(SYS_process_madvise, 1, EINVAL);
+    }
+    hy_fail_none();
+    return spawned;
+}
+
+HY_TEST(runtime_stack, guards_by_protection_stop_before_the_mappings_do)
+{
+    hy_runtime *rt = make(0);
+    hy_runtime_stats s = {.size = sizeof(s)};
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    size_t limit = hyi_os_map_limit();
+    int result = 0;
+    unsigned long spawned;
+
+    if (limit < 5000 || limit > 70000)
+        return; /* 40,000 fibers would not reach it */
+    spawned = spawn_without_guard_advice(rt, &result);
+    HY_CHECK_EQ(result, -EAGAIN);
+    HY_CHECK(spawned > limit / 5 && spawned < limit / 2);
+    HY_CHECK(hyi_os_map_count() <= limit / 5 * 4 + 8);
+    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
+    HY_CHECK(s.guards_protected >= spawned);
+    o.flags = HY_FIBER_UNGUARDED;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &o, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_stack, a_guard_that_is_refused_refuses_the_fiber)
+{
+    hy_runtime *rt = make(0);
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    rt = make(0);
+    hy_fail_from(HY_FAIL_MADVISE, 1, EINVAL);
+    hy_fail_syscall(SYS_process_madvise, 1, EINVAL);
+    hy_fail_from(HY_FAIL_MPROTECT, 1, ENOMEM);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), -ENOMEM);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_stack, other_refusals)
+{
+    hy_runtime *rt = NULL;
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    atomic_int count = 0;
+
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
+    HY_CHECK_EQ(hy_runtime_init(&rt, NULL), -ENOMEM);
+    hy_fail_none();
+    HY_CHECK(rt == NULL);
+    o.workers = 3;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, NULL, NULL), 0);
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 2, EAGAIN);
+    HY_CHECK_EQ(hy_runtime_run(rt), -EAGAIN);
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 3, EAGAIN);
+    HY_CHECK_EQ(hy_runtime_start(rt), -EAGAIN);
+    hy_fail_none();
+    hy_fail_at(HY_FAIL_EVENTFD, 1, EMFILE);
+    HY_CHECK_EQ(hy_runtime_fd(rt), -EMFILE);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(count, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- raw contexts -----------------------------------------------------------
+ */
+
+static hy_context outer, inner;
+
+static void generate(void *arg, void *value)
+{
+    int *count = arg;
+
+    for (;;) {
+        ++*count;
+        value = hy_context_switch(&inner, &outer, value);
+    }
+}
+
+HY_TEST(runtime_stack, raw_contexts)
+{
+    static char stack[32 << 10];
+    int count = 0, token;
+
+    HY_CHECK_EQ(hy_context_make(NULL, stack, sizeof(stack), generate, &count),
+                -EINVAL);
+    HY_CHECK_EQ(hy_context_make(&inner, NULL, sizeof(stack), generate, NULL),
+                -EINVAL);
+    HY_CHECK_EQ(hy_context_make(&inner, stack, 100, generate, &count), -EINVAL);
+    HY_CHECK_EQ(hy_context_make(&inner, stack, sizeof(stack), NULL, &count),
+                -EINVAL);
+#if !defined(HYI_ASAN) && !defined(HYI_TSAN)
+    HY_CHECK_EQ(hy_context_make(&inner, stack, sizeof(stack), generate, &count),
+                0);
+    for (int i = 0; i < 3; i++)
+        HY_CHECK(hy_context_switch(&outer, &inner, &token) == &token);
+    HY_CHECK_EQ(count, 3);
+#else
+    (void)token;
+    (void)outer;
+#endif
+}

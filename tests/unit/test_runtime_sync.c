@@ -1,0 +1,367 @@
+/*
+ * test_runtime_sync.c - mutexes, conditions, semaphores, events and wait
+ * groups, between fibers and plain threads.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+#include <hyperion/sync.h>
+
+#include "fail.h"
+#include "hy_test.h"
+
+enum { MS = 1000000, ROUNDS = 300, FIBERS = 8, THREADS = 2 };
+
+static hy_runtime *make(unsigned workers)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = workers;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+static void run_to_the_end(hy_runtime *rt)
+{
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- mutex ------------------------------------------------------------------
+ */
+
+static hy_mutex mutex;
+static long guarded; /* under mutex */
+
+static void add_under_lock(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        long before;
+
+        HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+        before = guarded;
+        if (i % 7 == 0)
+            hy_fiber_yield();
+        guarded = before + 1;
+        HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+    }
+}
+
+static void *add_in_a_thread(void *arg)
+{
+    add_under_lock(arg);
+    return NULL;
+}
+
+HY_TEST(runtime_sync, a_mutex_excludes_fibers_and_threads)
+{
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        hy_runtime *rt = make(workers);
+        pthread_t thread[THREADS];
+
+        memset(&mutex, 0, sizeof(mutex));
+        guarded = 0;
+        for (int i = 0; i < FIBERS; i++)
+            HY_CHECK_EQ(hy_fiber_spawn(rt, add_under_lock, NULL, NULL, NULL),
+                        0);
+        for (int i = 0; i < THREADS; i++)
+            HY_CHECK_EQ(pthread_create(&thread[i], NULL, add_in_a_thread, NULL),
+                        0);
+        run_to_the_end(rt);
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(thread[i], NULL);
+        HY_CHECK_EQ(guarded, ROUNDS * (FIBERS + THREADS));
+        for (int i = 0; i < 4; i++)
+            HY_CHECK_EQ(mutex.word[i], 0);
+    }
+}
+
+static void try_a_held_mutex(void *arg)
+{
+    (void)arg;
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), -EPERM);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, hy_after(2 * MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_fiber_cancel(hy_fiber_self()), 0);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), -ECANCELED);
+    hy_fiber_shield(1);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, hy_after(MS)), -ETIMEDOUT);
+    guarded++;
+}
+
+HY_TEST(runtime_sync, a_mutex_knows_its_owner)
+{
+    hy_runtime *rt = make(1);
+
+    memset(&mutex, 0, sizeof(mutex));
+    guarded = 0;
+    HY_CHECK_EQ(hy_mutex_lock(NULL, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_mutex_unlock(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), -EPERM);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_NOW), 0);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), -EDEADLK);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, try_a_held_mutex, NULL, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(guarded, 1);
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+    for (int i = 0; i < 4; i++)
+        HY_CHECK_EQ(mutex.word[i], 0);
+}
+
+static char sequence[16];
+
+static void lock_and_note(void *arg)
+{
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+    strcat(sequence, arg);
+    hy_fiber_yield();
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+}
+
+static void give_up_soon(void *arg)
+{
+    (void)arg;
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, hy_after(MS)), -ETIMEDOUT);
+    strcat(sequence, "-");
+}
+
+static void hold_a_while(void *arg)
+{
+    (void)arg;
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(4 * MS)), 0);
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+}
+
+HY_TEST(runtime_sync, waiters_are_served_in_order)
+{
+    hy_runtime *rt = make(1);
+
+    memset(&mutex, 0, sizeof(mutex));
+    sequence[0] = '\0';
+    HY_CHECK_EQ(hy_fiber_spawn(rt, hold_a_while, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, lock_and_note, "a", NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, give_up_soon, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, lock_and_note, "b", NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, lock_and_note, "c", NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_STR(sequence, "-abc");
+}
+
+/* --- cond -------------------------------------------------------------------
+ */
+
+static hy_cond cond;
+static int turn, turns_taken; /* under mutex */
+
+struct player {
+    int own, next, rounds;
+};
+
+static void play(void *arg)
+{
+    struct player *p = arg;
+
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+    for (int i = 0; i < p->rounds; i++) {
+        while (turn != p->own)
+            HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, HY_FOREVER), 0);
+        turn = p->next;
+        turns_taken++;
+        HY_CHECK_EQ(hy_cond_broadcast(&cond), 0);
+    }
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+}
+
+static void *play_in_a_thread(void *arg)
+{
+    play(arg);
+    return NULL;
+}
+
+HY_TEST(runtime_sync, a_condition_passes_the_turn_around)
+{
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        struct player fiber[2] = {{0, 1, 100}, {1, 2, 100}};
+        struct player thread = {2, 0, 100};
+        hy_runtime *rt = make(workers);
+        pthread_t t;
+
+        memset(&mutex, 0, sizeof(mutex));
+        memset(&cond, 0, sizeof(cond));
+        turn = turns_taken = 0;
+        HY_CHECK_EQ(hy_fiber_spawn(rt, play, &fiber[0], NULL, NULL), 0);
+        HY_CHECK_EQ(hy_fiber_spawn(rt, play, &fiber[1], NULL, NULL), 0);
+        HY_CHECK_EQ(pthread_create(&t, NULL, play_in_a_thread, &thread), 0);
+        run_to_the_end(rt);
+        pthread_join(t, NULL);
+        HY_CHECK_EQ(turns_taken, 300);
+    }
+}
+
+static void wait_in_vain(void *arg)
+{
+    (void)arg;
+    HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, HY_FOREVER), -EPERM);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, hy_after(MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_NOW), -EDEADLK);
+    HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, HY_FOREVER), -ECANCELED);
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+    turns_taken++;
+}
+
+static void cancel_it(void *arg)
+{
+    hy_fiber_sleep(hy_after(3 * MS));
+    /* Held by the canceller: the waiter must wait for it even so. */
+    HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(*(hy_fiber *)arg), 0);
+    hy_fiber_sleep(hy_after(MS));
+    HY_CHECK_EQ(turns_taken, 0);
+    HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
+}
+
+HY_TEST(runtime_sync, a_condition_holds_the_mutex_on_every_return)
+{
+    hy_runtime *rt = make(1);
+    hy_fiber waiter;
+
+    memset(&mutex, 0, sizeof(mutex));
+    memset(&cond, 0, sizeof(cond));
+    turns_taken = 0;
+    HY_CHECK_EQ(hy_cond_wait(NULL, &mutex, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_cond_signal(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_cond_broadcast(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_in_vain, NULL, NULL, &waiter), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, cancel_it, &waiter, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(turns_taken, 1);
+    for (int i = 0; i < 4; i++)
+        HY_CHECK(mutex.word[i] == 0 && cond.word[i] == 0);
+}
+
+/* --- late wakes -------------------------------------------------------------
+ */
+
+static hy_sem sem;
+static atomic_int taken, missed;
+
+static void wait_briefly(void *arg)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        int r = hy_sem_wait(&sem, hy_after((uintptr_t)arg * 500));
+
+        if (r == 0)
+            atomic_fetch_add(&taken, 1);
+        else if (r == -ETIMEDOUT)
+            atomic_fetch_add(&missed, 1);
+    }
+}
+
+static void *post_often(void *arg)
+{
+    for (int i = 0; i < *(int *)arg; i++) {
+        HY_CHECK_EQ(hy_sem_post(&sem, 1), 0);
+        if (i % 3 == 0)
+            hy_fiber_sleep(hy_after(1000));
+    }
+    return NULL;
+}
+
+/* Deadlines and posts race; no unit may be lost or given twice. */
+HY_TEST(runtime_sync, a_wake_that_is_late_is_not_lost)
+{
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        hy_runtime *rt = make(workers);
+        int posts = 400, left = 0;
+        pthread_t thread[THREADS];
+
+        memset(&sem, 0, sizeof(sem));
+        taken = missed = 0;
+        for (uintptr_t i = 0; i < 4; i++)
+            HY_CHECK_EQ(hy_fiber_spawn(rt, wait_briefly, (void *)i, NULL, NULL),
+                        0);
+        for (int i = 0; i < THREADS; i++)
+            HY_CHECK_EQ(pthread_create(&thread[i], NULL, post_often, &posts),
+                        0);
+        run_to_the_end(rt);
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(thread[i], NULL);
+        while (hy_sem_wait(&sem, HY_NOW) == 0)
+            left++;
+        HY_CHECK_EQ(taken + left, posts * THREADS);
+        HY_CHECK_EQ(taken + missed, 4 * ROUNDS);
+    }
+}
+
+/* --- event, wait group, semaphore -------------------------------------------
+ */
+
+static hy_event event;
+static hy_wait_group group;
+
+static void wait_then_finish(void *arg)
+{
+    HY_CHECK_EQ(hy_event_wait(&event, HY_FOREVER), 0);
+    atomic_fetch_add((atomic_int *)arg, 1);
+    HY_CHECK_EQ(hy_wait_group_done(&group), 0);
+}
+
+static void *open_and_wait(void *arg)
+{
+    HY_CHECK_EQ(hy_event_wait(&event, hy_after(MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_event_set(&event), 0);
+    HY_CHECK_EQ(hy_wait_group_wait(&group, HY_FOREVER), 0);
+    HY_CHECK_EQ(atomic_load((atomic_int *)arg), 10);
+    return NULL;
+}
+
+HY_TEST(runtime_sync, an_event_and_a_wait_group)
+{
+    hy_runtime *rt = make(2);
+    atomic_int count = 0;
+    pthread_t t;
+
+    memset(&event, 0, sizeof(event));
+    memset(&group, 0, sizeof(group));
+    HY_CHECK_EQ(hy_wait_group_wait(&group, HY_NOW), 0);
+    HY_CHECK_EQ(hy_wait_group_done(&group), -EPERM);
+    HY_CHECK_EQ(hy_wait_group_add(&group, 10), 0);
+    HY_CHECK_EQ(hy_wait_group_wait(&group, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_wait_group_add(&group, 0x7fffffff), -EOVERFLOW);
+    for (int i = 0; i < 10; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, wait_then_finish, &count, NULL, NULL),
+                    0);
+    HY_CHECK_EQ(pthread_create(&t, NULL, open_and_wait, &count), 0);
+    run_to_the_end(rt);
+    pthread_join(t, NULL);
+    HY_CHECK_EQ(hy_event_wait(&event, HY_NOW), 0);
+    HY_CHECK_EQ(hy_event_reset(&event), 0);
+    HY_CHECK_EQ(hy_event_wait(&event, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_event_wait(NULL, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_event_set(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_event_reset(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_wait_group_add(NULL, 1), -EINVAL);
+    HY_CHECK_EQ(hy_wait_group_done(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_wait_group_wait(NULL, HY_NOW), -EINVAL);
+}
+
+HY_TEST(runtime_sync, a_semaphore_counts)
+{
+    hy_sem s = {{0}};
+
+    HY_CHECK_EQ(hy_sem_wait(&s, HY_NOW), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_sem_post(&s, 2), 0);
+    HY_CHECK_EQ(hy_sem_post(&s, 0x7fffffff), -EOVERFLOW);
+    HY_CHECK_EQ(hy_sem_wait(&s, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_sem_wait(&s, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_sem_wait(&s, hy_after(MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_sem_wait(NULL, HY_NOW), -EINVAL);
+    HY_CHECK_EQ(hy_sem_post(NULL, 1), -EINVAL);
+}
