@@ -1,0 +1,38 @@
+/*
+ * bench_fibers.h - the peers of bench_fibers.c behind a C interface. Each run
+ * returns nanoseconds an operation. Upstream: bench_fibers.c.
+ * Downstream: bench_fibers_peers.cpp.
+ */
+#ifndef HY_BENCH_FIBERS_H
+#define HY_BENCH_FIBERS_H
+
+#include "bench.h"
+
+enum { STACK_BYTES = 65536, RING_CONTEXTS = 64, NESTED_CALLS = 5 };
+
+/* Skynet: a tree of fibers, ten below each, whose leaves are counted. */
+enum { SKYNET_WIDTH = 10 };
+
+struct fiber_load {
+    unsigned fibers;
+    uint64_t count; /* of yields, or of leaves */
+    unsigned workers;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* NULL where the peer is absent. */
+extern double (*const fcontext_same_site)(void *count);
+extern double (*const fcontext_two_sites)(void *count);
+extern double (*const fcontext_nested)(void *count);
+extern double (*const boost_fiber_yield)(void *load);
+extern double (*const boost_fiber_spawn)(void *count);
+extern double (*const boost_fiber_skynet)(void *load);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
