@@ -120,10 +120,15 @@ struct hyi_ready {
 };
 
 struct hyi_worker {
-    /* The owner's alone. */
-    struct hyi_fiber *current; /* &base while in the scheduler */
+    /* For ever: a waker that is late may still look, after the runtime's end.
+       So workers are never freed, and sleep is never reset but by exchange. */
     hy_runtime *rt;
     unsigned index;
+    struct hyi_worker *older;           /* of worker 0: the array it replaced */
+    _Atomic uint32_t sleep HYI_ALIGNED; /* HYI_AWAKE ... */
+
+    /* The owner's alone; zero at each start of a runtime. */
+    struct hyi_fiber *current HYI_ALIGNED; /* &base while in the scheduler */
     unsigned tick;          /* picks left until timers are looked at */
     unsigned fresh_streak;  /* unstarted fibers taken in a row */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
@@ -156,7 +161,6 @@ struct hyi_worker {
     /* Written by others. */
     struct hyi_deque deque HYI_ALIGNED;
     _Atomic(struct hyi_fiber *) inbox HYI_ALIGNED;
-    _Atomic uint32_t sleep HYI_ALIGNED; /* HYI_AWAKE ... */
 };
 
 /* Values of worker.sleep; whoever finds more than AWAKE wakes it. */
@@ -181,6 +185,7 @@ struct hy_runtime {
     hy_report report;
     char name[HYI_NAME_BYTES];
     struct hyi_worker *worker; /* worker_count of them */
+    unsigned worker_room;      /* that the array has; it is kept */
     struct hyi_stacks *stacks;
 
     _Atomic int phase; /* enum hyi_phase */
@@ -208,6 +213,7 @@ struct hy_runtime {
 
     struct hyi_os_event event; /* of hy_runtime_fd; fd 0 = none */
     _Atomic bool has_event;
+    _Atomic unsigned signalling; /* threads about to write to the event */
 };
 
 extern _Thread_local struct hyi_worker *hyi_worker_self

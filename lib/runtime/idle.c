@@ -44,6 +44,17 @@ void hyi_report(const hy_runtime *rt, int level, const char *message)
 /* --- waking -----------------------------------------------------------------
  */
 
+/* The descriptor may be closed by hy_runtime_destroy at any moment: it clears
+   has_event and then waits for signalling, which is raised before the look. */
+static void signal_event(hy_runtime *rt)
+{
+    atomic_fetch_add_explicit(&rt->signalling, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&rt->has_event, memory_order_seq_cst))
+        hyi_os_event_signal(&rt->event);
+    atomic_fetch_sub_explicit(&rt->signalling, 1, memory_order_release);
+}
+
+/* The runtime may have ended meanwhile: only what is there for ever is used. */
 bool hyi_worker_kick(struct hyi_worker *w)
 {
     uint32_t found =
@@ -51,11 +62,8 @@ bool hyi_worker_kick(struct hyi_worker *w)
 
     if (found == HYI_ASLEEP)
         hyi_os_futex_wake(&w->sleep, 1, false);
-    /* Acquire: pairs with the release in hy_runtime_fd. */
-    if (found != HYI_AWAKE &&
-        atomic_load_explicit(&w->rt->has_event, memory_order_acquire) &&
-        w->index == 0)
-        hyi_os_event_signal(&w->rt->event);
+    if (found != HYI_AWAKE && w->index == 0)
+        signal_event(w->rt);
     return found == HYI_ASLEEP;
 }
 

@@ -111,19 +111,36 @@ static void give_slot(hy_runtime *rt)
     unlock_slots();
 }
 
+/* Workers are kept from one runtime of this slot to the next. When more are
+   needed the old array stays where it is, for wakers that are late. */
+static int allocate_workers(hy_runtime *rt, unsigned count)
+{
+    struct hyi_worker *w;
+
+    if (count <= rt->worker_room)
+        return 0;
+    w = aligned_alloc(HYI_LINE_BYTES, count * sizeof(*w));
+    if (w == NULL)
+        return -ENOMEM;
+    memset(w, 0, count * sizeof(*w));
+    for (unsigned i = 0; i < count; i++) {
+        w[i].rt = rt;
+        w[i].index = i;
+    }
+    w[0].older = rt->worker;
+    rt->worker = w;
+    rt->worker_room = count;
+    return 0;
+}
+
 static int allocate(hy_runtime *rt, unsigned workers)
 {
-    size_t bytes = workers * sizeof(struct hyi_worker);
+    int r = allocate_workers(rt, workers);
 
-    rt->worker = aligned_alloc(HYI_LINE_BYTES, bytes);
+    if (r != 0)
+        return r;
     rt->stacks = calloc(1, sizeof(*rt->stacks));
-    if (rt->worker == NULL || rt->stacks == NULL) {
-        free(rt->worker);
-        free(rt->stacks);
-        return -ENOMEM;
-    }
-    memset(rt->worker, 0, bytes);
-    return 0;
+    return rt->stacks != NULL ? 0 : -ENOMEM;
 }
 
 /* In the fault handler: only what is async-signal-safe. */
@@ -517,7 +534,7 @@ int hy_runtime_fd(hy_runtime *rt)
         r = hyi_os_event_open(&rt->event);
         if (r == 0) {
             hyi_os_event_signal(&rt->event); /* the first poll arranges it */
-            /* Release: pairs with the acquire in hyi_worker_kick. */
+            /* Release: pairs with signal_event in idle.c. */
             atomic_store_explicit(&rt->has_event, true, memory_order_release);
         }
     }
@@ -527,6 +544,16 @@ int hy_runtime_fd(hy_runtime *rt)
 
 /* --- destroy, stats ---------------------------------------------------------
  */
+
+/* Partner: signal_event in idle.c. */
+static void close_event(hy_runtime *rt)
+{
+    if (!atomic_exchange(&rt->has_event, false))
+        return;
+    while (atomic_load(&rt->signalling) != 0)
+        hyi_os_thread_yield();
+    hyi_os_event_close(&rt->event);
+}
 
 int hy_runtime_destroy(hy_runtime *rt)
 {
@@ -539,14 +566,12 @@ int hy_runtime_destroy(hy_runtime *rt)
         return r;
     hyi_table_reset(rt);
     hyi_stacks_release(rt->stacks);
-    for (unsigned i = 0; i < rt->worker_count; i++)
+    for (unsigned i = 0; i < rt->worker_count; i++) {
+        atomic_exchange(&rt->worker[i].sleep, HYI_AWAKE);
         hyi_worker_deinit(&rt->worker[i]);
-    if (atomic_load(&rt->has_event))
-        hyi_os_event_close(&rt->event);
-    atomic_store(&rt->has_event, false);
+    }
+    close_event(rt);
     free(rt->stacks);
-    free(rt->worker);
-    rt->worker = NULL;
     rt->stacks = NULL;
     rt->worker_count = rt->active = 0;
     atomic_store(&rt->foreign_spawned, 0);

@@ -8,7 +8,7 @@
  *                     \__stride___/
  *      prepared: the first so many are guarded and in the pool
  *
- *      one stack:   low |  ......grows down <-- | color | top of memory
+ *      one stack:   low |  ......grows down <-- | color |   usable >= asked for
  *
  * The color moves the tops of neighbouring stacks to different cache sets; with
  * all tops alike, 100,000 fibers that yield contend for one set in 64.
@@ -82,10 +82,9 @@ static bool on_fault(void *ctx, const struct hyi_fault *fault)
 {
     const struct hyi_stack_segment *g = ctx;
     size_t offset = (size_t)((char *)fault->address - g->first);
-    size_t guard = g->stride - hyi_stack_class_bytes(g->class);
     void *owner;
 
-    if ((char *)fault->address < g->first || offset % g->stride >= guard)
+    if ((char *)fault->address < g->first || offset % g->stride >= g->guard)
         return false;
     owner = atomic_load_explicit(&descriptor(g, offset / g->stride)->owner,
                                  memory_order_relaxed);
@@ -101,8 +100,10 @@ static int map_segment(struct hyi_stack_segment *g, size_t count)
     void *base = NULL;
     int r = -ENOMEM;
 
-    g->stride = hyi_stack_class_bytes(g->class) +
-                (class_is_guarded(g->class) ? page : 0);
+    g->guard = class_is_guarded(g->class) ? page : 0;
+    g->stride = g->guard +
+                hyi_align_up(
+                    hyi_stack_class_bytes(g->class) + HYI_STACK_HEADROOM, page);
     while (count > 1 && count * g->stride > segment_bytes_most)
         count /= 2;
     for (; count > 0; count /= 2) {
@@ -173,7 +174,7 @@ static int spend_maps(struct hyi_stacks *s, size_t count)
 static int guard(struct hyi_stacks *s, const struct hyi_stack_segment *g,
                  size_t from, size_t count)
 {
-    size_t page = g->stride - hyi_stack_class_bytes(g->class);
+    size_t page = g->guard;
     char *first = g->first + from * g->stride;
     int r;
 
@@ -196,7 +197,7 @@ static int prepare(struct hyi_stacks *s, unsigned class)
 {
     struct hyi_stack_class *c = &s->class[class];
     struct hyi_stack_segment *g = c->newest;
-    size_t from, count, guard_bytes;
+    size_t from, count;
     int r;
 
     if (g == NULL || g->prepared == g->count) {
@@ -207,14 +208,13 @@ static int prepare(struct hyi_stacks *s, unsigned class)
     }
     from = g->prepared;
     count = g->count - from < BATCH ? g->count - from : BATCH;
-    guard_bytes = g->stride - hyi_stack_class_bytes(class);
     r = guard(s, g, from, count);
     if (r != 0)
         return r;
     for (size_t i = from + count; i-- > from;) {
         struct hyi_stack *stack = descriptor(g, i);
 
-        stack->low = g->first + i * g->stride + guard_bytes;
+        stack->low = g->first + i * g->stride + g->guard;
         stack->color = (uint32_t)(i * 5 % COLORS) * COLOR_STEP;
         stack->next = c->cold;
         c->cold = stack;
@@ -290,7 +290,7 @@ struct hyi_stack *hyi_stack_take(struct hyi_stacks *s,
     pool->count--;
     if (HYI_UNLIKELY(!stack->noted)) {
         hyi_note_create(&stack->note, stack->low,
-                        hyi_stack_class_bytes(class) - stack->color);
+                        hyi_stack_usable(stack, class));
         stack->noted = true;
     }
     return stack;
@@ -346,7 +346,8 @@ void hyi_stack_trim(struct hyi_stacks *s)
                 c->warm_count--;
                 /* Under the lock: outside both lists it would be missing to
                    a taker whom a claim has promised it. */
-                hyi_os_decommit(stack->low, hyi_stack_class_bytes(class));
+                hyi_os_decommit(stack->low, hyi_stack_class_bytes(class) +
+                                                HYI_STACK_HEADROOM);
                 stack->next = c->cold;
                 c->cold = stack;
             }

@@ -39,6 +39,7 @@ struct hyi_stack_segment {
     size_t bytes;              /* of the mapping */
     char *first;               /* the lowest guard, or stack when unguarded */
     size_t stride;             /* from one stack to the next */
+    size_t guard;              /* bytes of it that are guarded */
     size_t count;              /* stacks in it */
     size_t prepared;           /* of them guarded and handed to the pool */
     unsigned class;
@@ -106,9 +107,20 @@ void hyi_stack_trim(struct hyi_stacks *s);
 /* Releases everything. Nobody runs on any of the stacks. */
 void hyi_stacks_release(struct hyi_stacks *s);
 
+/* Above what was asked for: room for the colors, and then some, so that the
+   whole of it is usable. */
+enum { HYI_STACK_HEADROOM = 4096 };
+
+/* The bytes from low up that a fiber may use: as many as asked for at least. */
+static inline size_t hyi_stack_usable(const struct hyi_stack *stack,
+                                      unsigned class)
+{
+    return hyi_stack_class_bytes(class) + HYI_STACK_HEADROOM - stack->color;
+}
+
 static inline char *hyi_stack_top(const struct hyi_stack *stack, unsigned class)
 {
-    return stack->low + hyi_stack_class_bytes(class) - stack->color;
+    return stack->low + hyi_stack_usable(stack, class);
 }
 
 #endif

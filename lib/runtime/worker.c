@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "arch.h"
 
@@ -453,7 +454,7 @@ static void start(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_stack *stack =
         hyi_stack_take(w->rt->stacks, &w->pool[f->class], f->class);
-    size_t bytes = hyi_stack_class_bytes(f->class) - stack->color;
+    size_t bytes = hyi_stack_usable(stack, f->class);
 
     settle(w, f, stack);
     if (f->flags & HYI_FIBER_EXTRA)
@@ -707,8 +708,9 @@ void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
 
 void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
 {
-    w->rt = rt;
-    w->index = index;
+    HYI_ASSERT(w->rt == rt && w->index == index);
+    memset((char *)w + offsetof(struct hyi_worker, current), 0,
+           sizeof(*w) - offsetof(struct hyi_worker, current));
     w->current = &w->base;
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
     w->virtual_now = 1000000000u;

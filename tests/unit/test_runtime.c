@@ -665,6 +665,7 @@ static void use_stack_and_sleep(void *arg)
     volatile char block[3000];
 
     memset((char *)block, 1, sizeof(block));
+    __asm__ volatile("" : : "r"(block) : "memory"); /* all of it is needed */
     sleep_for_ever(arg);
     HY_CHECK_EQ(block[100], 1);
 }

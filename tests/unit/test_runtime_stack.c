@@ -148,7 +148,7 @@ HY_TEST(runtime_stack, each_of_many_has_a_guard)
 
 static void use_all_of_it(void *arg)
 {
-    size_t bytes = *(size_t *)arg - 2048;
+    size_t bytes = *(size_t *)arg - 1024;
     volatile char *p = __builtin_alloca(bytes);
 
     for (size_t i = 0; i < bytes; i += 512)
@@ -163,8 +163,6 @@ HY_TEST(runtime_stack, any_size_is_usable)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
 
-        if (sizes[i] == 8 << 10)
-            continue; /* sanitizers and emulators need more for one call */
         o.stack_bytes = sizes[i];
         HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
         o.flags = HY_FIBER_UNGUARDED;
