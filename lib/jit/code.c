@@ -390,6 +390,11 @@ static void hold_drop(hy_code *code)
     free(code);
 }
 
+const struct hyi_code_view *hyi_code_span_view(const struct hyi_code_span *span)
+{
+    return &span->region->view;
+}
+
 bool hyi_code_is_writable(const hy_code *code)
 {
     return code->mechanism != HY_CODE_NONE;

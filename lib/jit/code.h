@@ -55,6 +55,10 @@ struct hyi_code_span {
 int hyi_code_publish(hy_code *code, const void *bytes, size_t count,
                      struct hyi_code_span *out);
 
+/* The mapping that holds it. */
+const struct hyi_code_view *
+hyi_code_span_view(const struct hyi_code_span *span);
+
 /* False for HY_CODE_NONE. */
 bool hyi_code_is_writable(const hy_code *code);
 

@@ -32,12 +32,10 @@ typedef uint8_t u8 ANY;
 typedef uint8_t truth ANY;
 
 /* An element depends on the same element of its operands and no other. */
-#if defined(__clang__)
-#define EACH(i, n)                                                             \
-    _Pragma("clang loop vectorize(assume_safety)") for (size_t i = 0; i < (n); \
-                                                        i++)
-#else
+#if defined(__GNUC__) && !defined(__clang__)
 #define EACH(i, n) _Pragma("GCC ivdep") for (size_t i = 0; i < (n); i++)
+#else
+#define EACH(i, n) for (size_t i = 0; i < (n); i++)
 #endif
 
 /* name: T of A's; x, y and z are the operands' elements. */

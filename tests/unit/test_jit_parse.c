@@ -280,7 +280,7 @@ HY_TEST(jit_parse, many_columns_are_found)
 {
     enum { COUNT = 5000 };
     hy_column *many = malloc(COUNT * sizeof(*many));
-    char(*names)[12] = malloc(COUNT * sizeof(*names));
+    char(*names)[16] = malloc(COUNT * sizeof(*names));
     hy_schema s = {sizeof(s), many, COUNT, NULL, 0};
     hy_expr *e;
 
