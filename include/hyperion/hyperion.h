@@ -10,6 +10,7 @@
 #include <hyperion/fiber.h>
 #include <hyperion/heap.h>
 #include <hyperion/jit.h>
+#include <hyperion/monitor.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>
 #include <hyperion/ring.h>

@@ -144,6 +144,16 @@ HY_API int hy_runtime_fd(hy_runtime *rt);
  */
 HY_API int hy_runtime_destroy(hy_runtime *rt);
 
+/**
+ * Has function(arg) called when the runtime is being destroyed, before anything
+ * of it is given back, in the thread that destroys it: for what looks at the
+ * runtime from outside, such as a monitor. The latest first. It may call
+ * hy_fiber_each and hy_runtime_stats_get, nothing else of the runtime.
+ * @return 0, -EINVAL, -ENOMEM.
+ */
+HY_API int hy_runtime_at_destroy(hy_runtime *rt, void (*function)(void *arg),
+                                 void *arg);
+
 /** Counters since the runtime was made; filled by hy_runtime_stats_get. */
 typedef struct hy_runtime_stats {
     size_t size;               /**< set by the caller */

@@ -210,4 +210,42 @@ int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end);
 /* The name of a new or removed file is on the disk. */
 int hyi_os_directory_sync(const char *path_of_file);
 
+/* --- shared memory by name, and other processes --------------------------- */
+
+struct hyi_os_shm {
+    uint64_t file;  /* the same name with another number is another segment */
+    uint64_t bytes; /* its size */
+    bool own;       /* belongs to the effective user, who alone has access */
+};
+
+/* A new segment, mode 0600, close-on-exec. -EEXIST, -ENOTSUP. */
+int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes);
+int hyi_os_shm_open(int *fd, const char *name); /* for reading */
+int hyi_os_shm_info(int fd, struct hyi_os_shm *out);
+int hyi_os_shm_remove(const char *name);
+
+/* Copies without mapping, so that a segment that shrinks is no fault: -EIO when
+ * it ends before offset + bytes. */
+int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes);
+
+/* Visits the names that begin with prefix until visit returns something else
+ * than 0, and returns that. -ENOTSUP where names cannot be listed. */
+int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
+                    void *arg);
+
+void hyi_os_file_close(int fd);
+uint64_t hyi_os_user(void);       /* the effective one */
+uint64_t hyi_os_process_id(void); /* (S) */
+
+/* Tells two processes of one number apart; 0 when there is none, or nobody
+ * tells. */
+uint64_t hyi_os_process_start(uint64_t pid);
+
+/* Faults that the kernel has answered for this process, and its resident set;
+ * 0 for what is not told. */
+struct hyi_os_usage {
+    uint64_t minor_faults, major_faults, resident_bytes;
+};
+void hyi_os_usage(struct hyi_os_usage *out);
+
 #endif

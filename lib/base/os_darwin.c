@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/sysctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -308,4 +310,130 @@ int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
 {
     (void)pages, (void)content, (void)bytes;
     return -ENOTSUP;
+}
+
+/* --- shared memory by name, and other processes --------------------------- */
+
+int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes)
+{
+    int saved = errno;
+    int file = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+    int r;
+
+    if (file < 0)
+        return result_of(-1, saved);
+    /* Also where shm_open does not close on exec, or a umask took bits. */
+    fcntl(file, F_SETFD, FD_CLOEXEC);
+    if (fchmod(file, 0600) != 0 || ftruncate(file, (off_t)bytes) != 0) {
+        r = result_of(-1, saved);
+        close(file);
+        shm_unlink(name);
+        errno = saved;
+        return r;
+    }
+    *fd = file;
+    errno = saved;
+    return 0;
+}
+
+int hyi_os_shm_open(int *fd, const char *name)
+{
+    int saved = errno;
+    int file = shm_open(name, O_RDONLY, 0);
+
+    if (file < 0)
+        return result_of(-1, saved);
+    *fd = file;
+    return 0;
+}
+
+int hyi_os_shm_info(int fd, struct hyi_os_shm *out)
+{
+    int saved = errno;
+    struct stat s;
+
+    if (fstat(fd, &s) != 0)
+        return result_of(-1, saved);
+    out->file = (uint64_t)s.st_ino;
+    out->bytes = (uint64_t)s.st_size;
+    out->own = s.st_uid == geteuid() && (s.st_mode & 077) == 0;
+    return 0;
+}
+
+int hyi_os_shm_remove(const char *name)
+{
+    int saved = errno;
+
+    return result_of(shm_unlink(name), saved);
+}
+
+/* read(2) does not work on such a segment here; it is mapped for the copy. */
+int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes)
+{
+    struct hyi_os_shm info;
+    void *p;
+    int r = hyi_os_shm_info(fd, &info);
+
+    if (r != 0)
+        return r;
+    if (!hyi_range_fits(offset, bytes, info.bytes))
+        return -EIO;
+    r = hyi_os_map_file(&p, fd, 0, (size_t)info.bytes, HYI_OS_READ, true);
+    if (r != 0)
+        return r;
+    memcpy(out, (const char *)p + offset, bytes);
+    return hyi_os_release(p, (size_t)info.bytes);
+}
+
+int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
+                    void *arg)
+{
+    (void)prefix;
+    (void)visit;
+    (void)arg;
+    return -ENOTSUP;
+}
+
+void hyi_os_file_close(int fd)
+{
+    int saved = errno;
+
+    close(fd);
+    errno = saved;
+}
+
+uint64_t hyi_os_user(void)
+{
+    return (uint64_t)geteuid();
+}
+
+uint64_t hyi_os_process_id(void)
+{
+    return (uint64_t)getpid();
+}
+
+uint64_t hyi_os_process_start(uint64_t pid)
+{
+    int saved = errno;
+    int query[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, (int)pid};
+    struct kinfo_proc info;
+    size_t bytes = sizeof(info);
+    int r = sysctl(query, 4, &info, &bytes, NULL, 0);
+
+    errno = saved;
+    if (r != 0 || bytes == 0)
+        return 0;
+    return (uint64_t)info.kp_proc.p_starttime.tv_sec * 1000000u +
+           (uint64_t)info.kp_proc.p_starttime.tv_usec;
+}
+
+void hyi_os_usage(struct hyi_os_usage *out)
+{
+    struct rusage u;
+
+    memset(&u, 0, sizeof(u));
+    getrusage(RUSAGE_SELF, &u);
+    out->minor_faults = (uint64_t)u.ru_minflt;
+    out->major_faults = (uint64_t)u.ru_majflt;
+    out->resident_bytes = 0;
 }

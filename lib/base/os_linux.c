@@ -7,6 +7,7 @@
  */
 #include "os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,14 +16,17 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/auxv.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -796,4 +800,148 @@ int hyi_os_directory_sync(const char *path_of_file)
     errno = saved;
     /* Some file systems have no such operation on a directory. */
     return r == -EINVAL ? 0 : r;
+}
+
+/* --- shared memory by name, and other processes --------------------------- */
+
+int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes)
+{
+    int saved = errno;
+    int file = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+    int r;
+
+    if (file < 0)
+        return result_of(-1, saved);
+    /* Also where shm_open does not close on exec, or a umask took bits. */
+    fcntl(file, F_SETFD, FD_CLOEXEC);
+    if (fchmod(file, 0600) != 0 || ftruncate(file, (off_t)bytes) != 0) {
+        r = result_of(-1, saved);
+        close(file);
+        shm_unlink(name);
+        errno = saved;
+        return r;
+    }
+    *fd = file;
+    errno = saved;
+    return 0;
+}
+
+int hyi_os_shm_open(int *fd, const char *name)
+{
+    int saved = errno;
+    int file = shm_open(name, O_RDONLY, 0);
+
+    if (file < 0)
+        return result_of(-1, saved);
+    *fd = file;
+    return 0;
+}
+
+int hyi_os_shm_info(int fd, struct hyi_os_shm *out)
+{
+    int saved = errno;
+    struct stat s;
+
+    if (fstat(fd, &s) != 0)
+        return result_of(-1, saved);
+    out->file = (uint64_t)s.st_ino;
+    out->bytes = (uint64_t)s.st_size;
+    out->own = s.st_uid == geteuid() && (s.st_mode & 077) == 0;
+    return 0;
+}
+
+int hyi_os_shm_remove(const char *name)
+{
+    int saved = errno;
+
+    return result_of(shm_unlink(name), saved);
+}
+
+int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes)
+{
+    int saved = errno;
+    ssize_t done = pread(fd, out, bytes, (off_t)offset);
+
+    if (done < 0)
+        return result_of(-1, saved);
+    return (size_t)done == bytes ? 0 : -EIO;
+}
+
+int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
+                    void *arg)
+{
+    int saved = errno, r = 0;
+    DIR *folder = opendir("/dev/shm");
+
+    if (folder == NULL) {
+        errno = saved;
+        return -ENOTSUP;
+    }
+    for (struct dirent *e; r == 0 && (e = readdir(folder)) != NULL;)
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+            r = visit(e->d_name, arg);
+    closedir(folder);
+    errno = saved;
+    return r;
+}
+
+void hyi_os_file_close(int fd)
+{
+    int saved = errno;
+
+    close(fd);
+    errno = saved;
+}
+
+uint64_t hyi_os_user(void)
+{
+    return (uint64_t)geteuid();
+}
+
+uint64_t hyi_os_process_id(void)
+{
+    return (uint64_t)getpid();
+}
+
+/* The whole of a small file of /proc, with a zero at the end; "" when it cannot
+ * be read. */
+static void read_proc(const char *path, char *text, size_t bytes)
+{
+    int saved = errno;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, bytes - 1);
+
+    text[n < 0 ? 0 : n] = '\0';
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+}
+
+uint64_t hyi_os_process_start(uint64_t pid)
+{
+    enum { FIELD_STATE = 3, FIELD_START = 22 }; /* proc(5), stat */
+    char path[40], text[1024], *p;
+
+    snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)pid);
+    read_proc(path, text, sizeof(text));
+    /* The name, field 2, may hold anything but ends with the last ')'. */
+    p = strrchr(text, ')');
+    if (p == NULL || strlen(p) < 4 || p[2] == 'Z' || p[2] == 'X')
+        return 0;
+    for (int field = FIELD_STATE - 1; p != NULL && field < FIELD_START; field++)
+        p = strchr(p + 1, ' ');
+    return p != NULL ? strtoull(p + 1, NULL, 10) : 0;
+}
+
+void hyi_os_usage(struct hyi_os_usage *out)
+{
+    struct rusage u = {0};
+    char text[128], *end;
+
+    getrusage(RUSAGE_SELF, &u);
+    out->minor_faults = (uint64_t)u.ru_minflt;
+    out->major_faults = (uint64_t)u.ru_majflt;
+    read_proc("/proc/self/statm", text, sizeof(text));
+    strtoull(text, &end, 10);
+    out->resident_bytes = strtoull(end, NULL, 10) * hyi_os_page_bytes();
 }

@@ -175,6 +175,12 @@ enum hyi_phase {
     HYI_PHASE_ENDED
 };
 
+struct hyi_at_destroy {
+    void (*function)(void *arg);
+    void *arg;
+    struct hyi_at_destroy *next;
+};
+
 struct hy_runtime {
     unsigned slot;                 /* in hyi_process.runtime */
     bool in_use;                   /* under the lock of process.h's table */
@@ -209,7 +215,8 @@ struct hy_runtime {
 
     struct hyi_lock wait_lock; /* waiters */
     struct hyi_waiter *waiters;
-    unsigned threads_left; /* of hy_runtime_start */
+    struct hyi_at_destroy *at_destroy; /* under wait_lock, the latest first */
+    unsigned threads_left;             /* of hy_runtime_start */
 
     struct hyi_os_event event; /* of hy_runtime_fd; fd 0 = none */
     _Atomic bool has_event;

@@ -555,6 +555,39 @@ static void close_event(hy_runtime *rt)
     hyi_os_event_close(&rt->event);
 }
 
+int hy_runtime_at_destroy(hy_runtime *rt, void (*function)(void *arg),
+                          void *arg)
+{
+    struct hyi_at_destroy *d;
+    int saved = errno;
+
+    if (rt == NULL || function == NULL)
+        return -EINVAL;
+    d = malloc(sizeof(*d));
+    errno = saved;
+    if (d == NULL)
+        return -ENOMEM;
+    d->function = function;
+    d->arg = arg;
+    hyi_lock(&rt->wait_lock);
+    d->next = rt->at_destroy;
+    rt->at_destroy = d;
+    hyi_unlock(&rt->wait_lock);
+    return 0;
+}
+
+/* The phase is taken, so nobody adds any more that would be missed. */
+static void call_at_destroy(hy_runtime *rt)
+{
+    while (rt->at_destroy != NULL) {
+        struct hyi_at_destroy *d = rt->at_destroy;
+
+        rt->at_destroy = d->next;
+        d->function(d->arg);
+        free(d);
+    }
+}
+
 int hy_runtime_destroy(hy_runtime *rt)
 {
     int r;
@@ -564,6 +597,7 @@ int hy_runtime_destroy(hy_runtime *rt)
     r = begin(rt, HYI_PHASE_POLL);
     if (r != 0)
         return r;
+    call_at_destroy(rt);
     hyi_table_reset(rt);
     hyi_stacks_release(rt->stacks);
     for (unsigned i = 0; i < rt->worker_count; i++) {

@@ -1,0 +1,298 @@
+/*
+ * monitor.c - a monitor: what it watches, the thread that samples it, and the
+ * segment in which the samples are published.
+ *
+ *      hy_monitor: lock | watched[] | sample -----> segment (shared)
+ *                          ^             ^
+ *             watch, unwatch             thread, every period; snapshot
+ *
+ * Invariant: an object is touched only under the lock, and only while it
+ * stands in watched[]; so after hy_monitor_unwatch nobody touches it.
+ * Upstream: monitor.h. Downstream: sample.c, segment.c.
+ */
+#include <hyperion/monitor.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+#include "os.h"
+#include "sample.h"
+#include "segment.h"
+
+enum {
+    PERIOD_DEFAULT_NS = 100000000,
+    PERIOD_LEAST_NS = 1000000,
+    HEAT_EVERY = 5, /* samples: heat may need a scan of page tables */
+    WATCHED_MAX = HY_MONITOR_RUNTIMES + HY_MONITOR_RINGS + HY_MONITOR_PAGERS +
+                  HY_MONITOR_HEAPS + HY_MONITOR_CODES
+};
+
+struct hy_monitor {
+    pthread_mutex_t lock; /* all that changes, but for stop */
+    struct hyi_watched watched[WATCHED_MAX];
+    unsigned count;
+    uint64_t number, started_ns, period_ns;
+    char name[HY_MONITOR_NAME];
+    struct hyi_segment *segment; /* NULL: not published */
+    pthread_t thread;
+    uint64_t pid;          /* a forked child has no thread, and no segment */
+    _Atomic uint32_t stop; /* the thread sleeps on it */
+    hy_report report;
+    hy_monitor_sample sample;
+    hy_monitor_pager hot[HY_MONITOR_PAGERS]; /* when heat was last measured */
+};
+
+static void say(const hy_monitor *m, const char *message)
+{
+    if (m->report.write != NULL)
+        m->report.write(m->report.ctx, HY_REPORT_ERROR, message);
+}
+
+/* --- sampling ------------------------------------------------------------- */
+
+/* Heat is measured less often; between, it is what it was. */
+static void keep_heat(hy_monitor *m, bool measured)
+{
+    for (uint32_t i = 0; i < m->sample.pager_count; i++) {
+        hy_monitor_pager *now = &m->sample.pagers[i], *then = &m->hot[i];
+
+        if (measured) {
+            *then = *now;
+        } else if (strcmp(now->name, then->name) == 0 &&
+                   now->reserved_bytes == then->reserved_bytes) {
+            now->heat_count = then->heat_count;
+            memcpy(now->heat, then->heat, sizeof(now->heat));
+        }
+    }
+}
+
+/* Under the lock. */
+static void take_sample(hy_monitor *m, bool heat)
+{
+    hy_monitor_sample *s = &m->sample;
+    uint64_t start = hyi_os_now();
+
+    memset(s, 0, sizeof(*s));
+    s->size = sizeof(*s);
+    memcpy(s->name, m->name, sizeof(s->name));
+    hyi_sample_process(s);
+    for (unsigned i = 0; i < m->count; i++)
+        hyi_sample_add(s, &m->watched[i], heat);
+    keep_heat(m, heat);
+    s->number = ++m->number;
+    s->started_ns = m->started_ns;
+    s->period_ns = m->period_ns;
+    s->time_ns = start;
+    s->took_ns = hyi_os_now() - start;
+}
+
+/* Acquire: partner of the exchange in hy_monitor_destroy. */
+static bool goes_on(const hy_monitor *m)
+{
+    return atomic_load_explicit(&m->stop, memory_order_acquire) == 0;
+}
+
+static void *publish_samples(void *arg)
+{
+    hy_monitor *m = arg;
+    uint64_t next = hyi_os_now();
+
+    for (unsigned n = 0; goes_on(m); n++) {
+        pthread_mutex_lock(&m->lock);
+        take_sample(m, n % HEAT_EVERY == 0);
+        hyi_segment_write(m->segment, &m->sample);
+        pthread_mutex_unlock(&m->lock);
+        next += m->period_ns;
+        if (next < hyi_os_now()) /* late: no burst to catch up */
+            next = hyi_os_now() + m->period_ns;
+        while (goes_on(m) && hyi_os_now() < next)
+            hyi_os_futex_wait(&m->stop, 0, next, false);
+    }
+    return NULL;
+}
+
+/* --- making and ending ---------------------------------------------------- */
+
+static int publish(hy_monitor *m)
+{
+    int r = hyi_segment_create(&m->segment, m->name);
+
+    if (r != 0) {
+        say(m, r == -EEXIST
+                   ? "monitor: a living process publishes under this name"
+                   : "monitor: the shared segment was refused");
+        return r;
+    }
+    r = hyi_os_thread_start(&m->thread, publish_samples, m);
+    if (r != 0) {
+        say(m, "monitor: the publishing thread was refused");
+        hyi_segment_close(m->segment, true);
+    }
+    return r;
+}
+
+int hy_monitor_create(hy_monitor **out, const hy_monitor_options *options)
+{
+    hy_monitor_options o;
+    int saved = errno, r;
+    hy_monitor *m;
+
+    r = hyi_options_read(&o, sizeof(o), options);
+    if (r != 0)
+        return r;
+    if (out == NULL || (o.name != NULL && !hyi_segment_is_name(o.name)) ||
+        (o.period_ns != 0 && o.period_ns < PERIOD_LEAST_NS))
+        return -EINVAL;
+    m = calloc(1, sizeof(*m));
+    errno = saved;
+    if (m == NULL)
+        return -ENOMEM;
+    pthread_mutex_init(&m->lock, NULL);
+    m->period_ns = o.period_ns != 0 ? o.period_ns : PERIOD_DEFAULT_NS;
+    m->report = o.report;
+    m->started_ns = hyi_os_now();
+    m->pid = hyi_os_process_id();
+    hyi_name_copy(m->name, sizeof(m->name), o.name);
+    r = o.name != NULL ? publish(m) : 0;
+    if (r != 0) {
+        pthread_mutex_destroy(&m->lock);
+        free(m);
+        errno = saved;
+        return r;
+    }
+    *out = m;
+    return 0;
+}
+
+int hy_monitor_destroy(hy_monitor *m)
+{
+    int saved = errno;
+    bool own;
+
+    if (m == NULL)
+        return 0;
+    own = m->pid == hyi_os_process_id();
+    if (m->segment != NULL && own) {
+        /* Partner of the load in goes_on. */
+        atomic_exchange(&m->stop, 1);
+        hyi_os_futex_wake(&m->stop, 1, false);
+        pthread_join(m->thread, NULL);
+    }
+    if (m->segment != NULL)
+        hyi_segment_close(m->segment, own);
+    if (own)
+        pthread_mutex_destroy(&m->lock);
+    free(m);
+    errno = saved;
+    return 0;
+}
+
+/* --- watching ------------------------------------------------------------- */
+
+static int add_watched(hy_monitor *m, hy_monitor_kind kind, const void *object,
+                       const char *name)
+{
+    unsigned of_kind = 0;
+
+    for (unsigned i = 0; i < m->count; i++) {
+        if (m->watched[i].object == object)
+            return -EEXIST;
+        of_kind += m->watched[i].kind == kind;
+    }
+    if (of_kind == hyi_sample_room(kind))
+        return -ENOSPC;
+    m->watched[m->count].kind = kind;
+    m->watched[m->count].object = object;
+    hyi_name_copy(m->watched[m->count].name, HY_MONITOR_NAME, name);
+    m->count++;
+    return 0;
+}
+
+int hy_monitor_watch(hy_monitor *m, hy_monitor_kind kind, const void *object,
+                     const char *name)
+{
+    int r;
+
+    if (m == NULL || object == NULL || hyi_sample_room(kind) == 0)
+        return -EINVAL;
+    pthread_mutex_lock(&m->lock);
+    r = add_watched(m, kind, object, name);
+    pthread_mutex_unlock(&m->lock);
+    return r;
+}
+
+static int remove_watched(hy_monitor *m, const void *object)
+{
+    unsigned i = 0;
+
+    while (i < m->count && m->watched[i].object != object)
+        i++;
+    if (i == m->count)
+        return -ENOENT;
+    m->count--;
+    memmove(&m->watched[i], &m->watched[i + 1],
+            (m->count - i) * sizeof(m->watched[0]));
+    return 0;
+}
+
+int hy_monitor_unwatch(hy_monitor *m, const void *object)
+{
+    int r;
+
+    if (m == NULL || object == NULL)
+        return -EINVAL;
+    pthread_mutex_lock(&m->lock);
+    r = remove_watched(m, object);
+    pthread_mutex_unlock(&m->lock);
+    return r;
+}
+
+int hy_monitor_snapshot(hy_monitor *m, hy_monitor_sample *out)
+{
+    int r;
+
+    if (m == NULL || out == NULL)
+        return -EINVAL;
+    pthread_mutex_lock(&m->lock);
+    take_sample(m, true);
+    r = hyi_struct_fill(out, &m->sample, sizeof(m->sample));
+    pthread_mutex_unlock(&m->lock);
+    return r;
+}
+
+/* --- the shorthand -------------------------------------------------------- */
+
+static void end_publication(void *arg)
+{
+    hy_monitor_destroy(arg);
+}
+
+int hy_monitor_publish(hy_runtime *rt, const char *name)
+{
+    hy_monitor_options o = HY_MONITOR_OPTIONS_INIT;
+    hy_runtime_stats t = {.size = sizeof(t)};
+    char own[HY_MONITOR_NAME];
+    hy_monitor *m = NULL;
+    int r;
+
+    if (hy_runtime_stats_get(rt, &t) != 0)
+        return -EINVAL;
+    snprintf(own, sizeof(own), "pid-%llu",
+             (unsigned long long)hyi_os_process_id());
+    if (name == NULL)
+        name = hyi_segment_is_name(t.name) ? t.name : own;
+    o.name = name;
+    r = hy_monitor_create(&m, &o);
+    if (r != 0)
+        return r;
+    r = hy_monitor_watch(m, HY_MONITOR_RUNTIME, rt, NULL);
+    if (r == 0)
+        r = hy_runtime_at_destroy(rt, end_publication, m);
+    if (r != 0)
+        hy_monitor_destroy(m);
+    return r;
+}
