@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +27,7 @@ struct armed {
 static struct armed table[HY_FAIL_COUNT];
 static long syscall_number = -1;
 static _Atomic unsigned hits;
+static hy_fail_observer observer;
 
 static void arm(enum hy_fail_call call, unsigned nth, int error, bool stays)
 {
@@ -47,6 +50,11 @@ void hy_fail_syscall(long number, unsigned nth, int error)
 {
     syscall_number = number;
     arm(HY_FAIL_SYSCALL, nth, error, false);
+}
+
+void hy_fail_observe(hy_fail_observer told)
+{
+    observer = told;
 }
 
 unsigned hy_fail_hits(void)
@@ -98,16 +106,16 @@ WRAP(int, MPROTECT, mprotect, -1, (void *p, size_t n, int prot), (p, n, prot))
 WRAP(int, MADVISE, madvise, -1, (void *p, size_t n, int advice), (p, n, advice))
 WRAP(int, MEMFD_CREATE, memfd_create, -1, (const char *name, unsigned flags),
      (name, flags))
-WRAP(int, FTRUNCATE, ftruncate, -1, (int fd, off_t n), (fd, n))
 WRAP(int, CLOSE, close, -1, (int fd), (fd))
 WRAP(ssize_t, READ, read, -1, (int fd, void *p, size_t n), (fd, p, n))
 WRAP(ssize_t, WRITE, write, -1, (int fd, const void *p, size_t n), (fd, p, n))
 WRAP(ssize_t, PREAD, pread, -1, (int fd, void *p, size_t n, off_t at),
      (fd, p, n, at))
-WRAP(ssize_t, PWRITE, pwrite, -1, (int fd, const void *p, size_t n, off_t at),
-     (fd, p, n, at))
 WRAP(int, FSYNC, fsync, -1, (int fd), (fd))
-WRAP(int, FDATASYNC, fdatasync, -1, (int fd), (fd))
+WRAP(int, FALLOCATE, fallocate, -1, (int fd, int mode, off_t at, off_t n),
+     (fd, mode, at, n))
+WRAP(int, FLOCK, flock, -1, (int fd, int operation), (fd, operation))
+WRAP(int, LINK, link, -1, (const char *a, const char *b), (a, b))
 WRAP(int, FSTAT, fstat, -1, (int fd, struct stat *s), (fd, s))
 WRAP(int, RENAME, rename, -1, (const char *a, const char *b), (a, b))
 WRAP(int, SIGACTION, sigaction, -1,
@@ -122,6 +130,40 @@ WRAP(void *, REALLOC, realloc, NULL, (void *p, size_t n), (p, n))
 WRAP(void *, ALIGNED_ALLOC, aligned_alloc, NULL, (size_t a, size_t n), (a, n))
 WRAP(int, SHM_OPEN, shm_open, -1, (const char *name, int flags, mode_t mode),
      (name, flags, mode))
+
+/* A call that the observer is told of. */
+#define WRAP_OBSERVED(type, upper, lower, parameters, arguments, told)         \
+    type __real_##lower parameters;                                            \
+    type __wrap_##lower parameters;                                            \
+    type __wrap_##lower parameters                                             \
+    {                                                                          \
+        type result;                                                           \
+                                                                               \
+        if (should_fail(HY_FAIL_##upper))                                      \
+            return -1;                                                         \
+        result = __real_##lower arguments;                                     \
+        if (result >= 0 && observer != NULL)                                   \
+            observer told;                                                     \
+        return result;                                                         \
+    }
+
+WRAP_OBSERVED(int, FTRUNCATE, ftruncate, (int fd, off_t n), (fd, n),
+              (HY_FAIL_FTRUNCATE, fd, NULL, 0, (uint64_t)n))
+WRAP_OBSERVED(int, FDATASYNC, fdatasync, (int fd), (fd),
+              (HY_FAIL_FDATASYNC, fd, NULL, 0, 0))
+WRAP_OBSERVED(ssize_t, PWRITE, pwrite,
+              (int fd, const void *p, size_t n, off_t at), (fd, p, n, at),
+              (HY_FAIL_PWRITE, fd, p, (size_t)result, (uint64_t)at))
+
+/* Every ioctl that is used here takes a pointer. */
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+    if (should_fail(HY_FAIL_IOCTL))
+        return -1;
+    return __real_ioctl(fd, request, arg);
+}
 
 /* pthread_create returns its error. */
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a,

@@ -11,6 +11,9 @@
 #ifndef HY_FAIL_H
 #define HY_FAIL_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define HY_FAIL_CALLS(X)                                                       \
     X(MMAP, mmap)                                                              \
     X(MUNMAP, munmap)                                                          \
@@ -27,6 +30,10 @@
     X(FSYNC, fsync)                                                            \
     X(FDATASYNC, fdatasync)                                                    \
     X(FSTAT, fstat)                                                            \
+    X(FALLOCATE, fallocate)                                                    \
+    X(FLOCK, flock)                                                            \
+    X(IOCTL, ioctl)                                                            \
+    X(LINK, link)                                                              \
     X(RENAME, rename)                                                          \
     X(SIGACTION, sigaction)                                                    \
     X(SIGALTSTACK, sigaltstack)                                                \
@@ -59,5 +66,14 @@ void hy_fail_from(enum hy_fail_call call, unsigned nth, int error);
 unsigned hy_fail_hits(void);
 
 void hy_fail_none(void);
+
+/*
+ * Is told of each pwrite, ftruncate (bytes 0, at the new size) and fdatasync
+ * that has succeeded, so that a test can keep its own picture of a disk. NULL
+ * ends it.
+ */
+typedef void (*hy_fail_observer)(enum hy_fail_call call, int fd,
+                                 const void *data, size_t bytes, uint64_t at);
+void hy_fail_observe(hy_fail_observer observer);
 
 #endif

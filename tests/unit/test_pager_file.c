@@ -1,0 +1,822 @@
+/*
+ * test_pager_file.c - pagers with a file: what a checkpoint keeps, what an open
+ * refuses, and what is left when calls fail, under each mechanism.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <hyperion/pager.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "fail.h"
+#include "hy_test.h"
+#include "os.h"
+#include "pager_impl.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+static char folder[128], path[192];
+static char reported[1024];
+
+static void keep_report(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    (void)level;
+    snprintf(reported, sizeof(reported), "%s", message);
+}
+
+static void set_up(void)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    reported[0] = '\0';
+    snprintf(folder, sizeof(folder), "%s/hy-pager-XXXXXX",
+             tmp != NULL ? tmp : "/tmp");
+    HY_CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof(path), "%s/store", folder);
+}
+
+/* Nothing but the store may be left behind in its folder. */
+static void tear_down(void)
+{
+    unlink(path);
+    HY_CHECK_EQ(rmdir(folder), 0);
+}
+
+static int open_it(hy_pager **out, uint64_t bytes, unsigned mechanism,
+                   unsigned flags)
+{
+    hy_pager_options o = HY_PAGER_OPTIONS_INIT;
+
+    o.mechanism = mechanism;
+    o.flags = flags;
+    o.path = path;
+    o.report.write = keep_report;
+    *out = NULL;
+    return hy_pager_reserve(out, bytes, &o);
+}
+
+static hy_pager *must_open(uint64_t bytes, unsigned mechanism, unsigned flags)
+{
+    hy_pager *p;
+
+    HY_CHECK_EQ(open_it(&p, bytes, mechanism, flags), 0);
+    return p;
+}
+
+static hy_pager_stats stats_of(hy_pager *p)
+{
+    hy_pager_stats s = {.size = sizeof(s)};
+
+    HY_CHECK_EQ(hy_pager_stats_get(p, &s), 0);
+    return s;
+}
+
+/* The mechanisms that this system has for files. */
+static unsigned first_mechanism(void)
+{
+    return hy_pager_caps() & HY_PAGER_CAP_KERNEL_FILE ? HY_PAGER_KERNEL
+                                                      : HY_PAGER_SIGNAL;
+}
+
+#define EACH_MECHANISM(m)                                                      \
+    for (unsigned m = first_mechanism(); m <= HY_PAGER_SIGNAL; m++)
+
+/* --- content -------------------------------------------------------------- */
+
+HY_TEST(pager_file, what_was_checkpointed_is_there_again)
+{
+    EACH_MECHANISM(m)
+    {
+        uint64_t bytes = (uint64_t)64 << 30;
+        volatile char *base;
+        hy_pager *p;
+
+        set_up();
+        p = must_open(bytes, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        HY_CHECK_EQ(base[12345], 0);
+        base[0] = 1;
+        base[bytes - 1] = 2;
+        base[bytes / 2] = 3;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        HY_CHECK_EQ(stats_of(p).write_backs, 3);
+        HY_CHECK_EQ(stats_of(p).checkpoints, 1);
+        HY_CHECK_EQ(stats_of(p).dirty_bytes, 0);
+        HY_CHECK_EQ(stats_of(p).mechanism, m);
+        base[0] = 9;
+        base[77777] = 9;
+        hy_pager_release(p);
+        p = must_open(bytes, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK_EQ(base[0], 1);
+        HY_CHECK_EQ(base[bytes - 1], 2);
+        HY_CHECK_EQ(base[bytes / 2], 3);
+        HY_CHECK_EQ(base[77777], 0);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, a_page_written_again_is_saved_again)
+{
+    EACH_MECHANISM(m)
+    {
+        volatile char *base;
+        hy_pager *p;
+
+        set_up();
+        p = must_open(4 * MIB, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        for (int i = 1; i <= 20; i++) {
+            base[5] = (char)i;
+            base[2 * MIB] = 7; /* the same again: nothing to save */
+            HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+            if (m == HY_PAGER_SIGNAL)
+                HY_CHECK_EQ(stats_of(p).write_backs, i + 1);
+        }
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(4 * MIB, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK(base[5] == 20 && base[2 * MIB] == 7);
+        /* One page, zero again. */
+        base[5] = 0;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(4 * MIB, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK(base[5] == 0 && base[2 * MIB] == 7);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, the_log_wraps_and_many_pages_are_kept)
+{
+    EACH_MECHANISM(m)
+    {
+        uint64_t bytes = 8 * MIB;
+        hy_pager *p;
+        struct stat s;
+
+        set_up();
+        p = must_open(bytes, m, HY_PAGER_CREATE);
+        for (int i = 1; i <= 9; i++) {
+            memset(hy_pager_base(p), i, bytes);
+            HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        }
+        HY_CHECK_EQ(stat(path, &s), 0);
+        HY_CHECK(s.st_size < (off_t)(40 * MIB));
+        hy_pager_release(p);
+        HY_CHECK_EQ(stat(path, &s), 0);
+        HY_CHECK_EQ(s.st_size, bytes + 16 * hyi_os_page_bytes());
+        p = must_open(bytes, m, 0);
+        for (uint64_t at = 0; at < bytes; at += 1000)
+            HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[at], 9);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, a_file_grows_and_new_pages_are_zero)
+{
+    EACH_MECHANISM(m)
+    {
+        volatile char *base;
+        hy_pager *p;
+
+        set_up();
+        p = must_open(MIB, m, HY_PAGER_CREATE);
+        memset(hy_pager_base(p), 5, MIB);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(3 * MIB, m, 0);
+        base = hy_pager_base(p);
+        for (uint64_t at = 0; at < 3 * MIB; at += 512)
+            HY_CHECK_EQ(base[at], at < MIB ? 5 : 0);
+        base[3 * MIB - 1] = 6;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        HY_CHECK_EQ(open_it(&p, MIB, m, 0), -EINVAL);
+        HY_CHECK(strstr(reported, "has 3145728 bytes") != NULL);
+        p = must_open(3 * MIB, m, HY_PAGER_READ_ONLY);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[3 * MIB - 1], 6);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, decommit_is_zero_also_in_the_file)
+{
+    EACH_MECHANISM(m)
+    {
+        size_t page = hyi_os_page_bytes();
+        volatile char *base;
+        hy_pager *p;
+
+        set_up();
+        p = must_open((uint64_t)1 << 30, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        memset((char *)base, 5, 10 * page);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        base[20 * page] = 6; /* not in the file yet */
+        HY_CHECK_EQ(hy_pager_decommit(p, page, ((uint64_t)1 << 30) - page), 0);
+        HY_CHECK(base[0] == 5 && base[page] == 0 && base[20 * page] == 0);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open((uint64_t)1 << 30, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK(base[0] == 5 && base[page] == 0 && base[9 * page] == 0);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+HY_TEST(pager_file, create_and_its_absence)
+{
+    hy_pager *p;
+    struct stat s;
+    int fd;
+
+    set_up();
+    HY_CHECK_EQ(open_it(&p, MIB, 0, 0), -ENOENT);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_READ_ONLY), -ENOENT);
+    HY_CHECK(stat(path, &s) != 0);
+    fd = open(path, O_RDWR | O_CREAT, 0600); /* as mkstemp leaves one */
+    close(fd);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, 0), -EBADMSG);
+    p = must_open(MIB, 0, HY_PAGER_CREATE);
+    hy_pager_release(p);
+    p = must_open(MIB, 0, HY_PAGER_CREATE);
+    hy_pager_release(p);
+    tear_down();
+}
+
+HY_TEST(pager_file, what_is_no_pager_file_is_left_alone)
+{
+    static const char text[] = "a diary, not a pager file\n";
+    char back[sizeof(text)] = "";
+    hy_pager *p;
+    struct stat s;
+    int fd;
+
+    set_up();
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    HY_CHECK_EQ(write(fd, text, sizeof(text)), sizeof(text));
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -EBADMSG);
+    HY_CHECK(p == NULL && strstr(reported, "not a pager file") != NULL);
+    HY_CHECK_EQ(fstat(fd, &s), 0);
+    HY_CHECK_EQ(s.st_size, sizeof(text));
+    HY_CHECK_EQ(pread(fd, back, sizeof(back), 0), sizeof(back));
+    HY_CHECK(memcmp(back, text, sizeof(text)) == 0);
+    /* Long enough, and still none. */
+    HY_CHECK_EQ(ftruncate(fd, 4 << 20), 0);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -EBADMSG);
+    close(fd);
+    tear_down();
+}
+
+HY_TEST(pager_file, odd_paths_give_their_own_errors)
+{
+    hy_pager *p;
+    char kept[sizeof(path)];
+
+    set_up();
+    snprintf(kept, sizeof(kept), "%s", path);
+    HY_CHECK_EQ(mkdir(path, 0700), 0);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -EISDIR);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_READ_ONLY), -EISDIR);
+    rmdir(path);
+    HY_CHECK_EQ(mkfifo(path, 0600), 0);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -EBADMSG);
+    unlink(path);
+    HY_CHECK_EQ(symlink("nowhere", path), 0);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -ENOENT);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/none/store", folder);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -ENOENT);
+    snprintf(path, sizeof(path), "%s", kept);
+    HY_CHECK_EQ(open_it(&p, (uint64_t)1 << 62, 0, HY_PAGER_CREATE), -EFBIG);
+    tear_down();
+}
+
+HY_TEST(pager_file, one_writer_or_readers)
+{
+    hy_pager *p, *q, *r;
+
+    set_up();
+    p = must_open(MIB, 0, HY_PAGER_CREATE);
+    HY_CHECK_EQ(open_it(&q, MIB, 0, HY_PAGER_CREATE), -EBUSY);
+    HY_CHECK(strstr(reported, "open elsewhere") != NULL);
+    HY_CHECK_EQ(open_it(&q, MIB, 0, HY_PAGER_READ_ONLY), -EBUSY);
+    hy_pager_release(p);
+    p = must_open(MIB, 0, HY_PAGER_READ_ONLY);
+    q = must_open(MIB, 0, HY_PAGER_READ_ONLY);
+    HY_CHECK_EQ(open_it(&r, MIB, 0, 0), -EBUSY);
+    HY_CHECK_EQ(open_it(&r, 2 * MIB, 0, HY_PAGER_READ_ONLY), -EINVAL);
+    hy_pager_release(p);
+    hy_pager_release(q);
+    p = must_open(MIB, 0, 0);
+    hy_pager_release(p);
+    tear_down();
+}
+
+static void write_read_only(void *arg)
+{
+    struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGSEGV, SIG_DFL);
+    (void)arg;
+    if (open_it((hy_pager **)arg, MIB, 0, HY_PAGER_READ_ONLY) == 0)
+        ((volatile char *)hy_pager_base(*(hy_pager **)arg))[1] = 1;
+}
+
+HY_TEST(pager_file, a_read_only_file_cannot_be_changed)
+{
+    hy_pager *p;
+    int status;
+
+    set_up();
+    p = must_open(MIB, 0, HY_PAGER_CREATE);
+    ((volatile char *)hy_pager_base(p))[0] = 3;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    hy_pager_release(p);
+    p = must_open(MIB, 0, HY_PAGER_READ_ONLY);
+    HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[0], 3);
+    HY_CHECK_EQ(hy_pager_checkpoint(p), -EROFS);
+    HY_CHECK_EQ(hy_pager_freeze(p), -EROFS);
+    HY_CHECK_EQ(hy_pager_decommit(p, 0, hy_pager_page_bytes(p)), -EROFS);
+    HY_CHECK_EQ(hy_pager_pin(p, 0, 10), 0);
+    HY_CHECK_EQ(hy_pager_unpin(p, 0, 10), 0);
+    hy_pager_release(p);
+    status = hy_test_child(write_read_only, &p);
+    HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    tear_down();
+}
+
+/* --- damage --------------------------------------------------------------- */
+
+static void flip(uint64_t at)
+{
+    int fd = open(path, O_RDWR);
+    char byte = 0;
+
+    HY_CHECK_EQ(pread(fd, &byte, 1, (off_t)at), 1);
+    byte ^= 0x40;
+    HY_CHECK_EQ(pwrite(fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+}
+
+HY_TEST(pager_file, damage_to_the_head_is_named)
+{
+    size_t page = hyi_os_page_bytes();
+    hy_pager *p;
+    int fd;
+
+    set_up();
+    p = must_open(MIB, 0, HY_PAGER_CREATE);
+    ((volatile char *)hy_pager_base(p))[0] = 3;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    hy_pager_release(p);
+    for (size_t at = 0; at < page; at += 61) {
+        flip(at);
+        HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE),
+                    at >= 16 && at < 24 ? -ENOTSUP : -EBADMSG);
+        flip(at);
+    }
+    /* One slot may be torn by a crash; the other one serves. */
+    for (size_t at = page; at < 3 * page; at += 457) {
+        flip(at);
+        p = must_open(MIB, 0, 0);
+        HY_CHECK(strstr(reported, "state blocks") != NULL);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[0], 3);
+        hy_pager_release(p);
+    }
+    flip(page);
+    flip(2 * page);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, 0), -EBADMSG);
+    flip(page);
+    fd = open(path, O_RDWR);
+    HY_CHECK_EQ(ftruncate(fd, MIB), 0);
+    close(fd);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, 0), -EBADMSG);
+    HY_CHECK(strstr(reported, "truncated") != NULL);
+    tear_down();
+}
+
+/* Leaves a durable transaction in the log whose way home failed at the nth
+ * sync: 1 commit, 2 ack, 3 home. */
+static void leave_log(unsigned m, unsigned sync)
+{
+    volatile char *base;
+    hy_pager *p;
+
+    p = must_open(MIB, m, HY_PAGER_CREATE);
+    base = hy_pager_base(p);
+    base[0] = 1;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    base[0] = 2;
+    base[MIB / 2] = 2;
+    hy_fail_from(HY_FAIL_FDATASYNC, sync, EIO);
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    HY_CHECK(strstr(reported, "durable, but copying") != NULL);
+    HY_CHECK(stats_of(p).log_bytes > 0);
+    hy_pager_release(p);
+    HY_CHECK(hy_fail_hits() > 0);
+    hy_fail_none();
+}
+
+HY_TEST(pager_file, a_durable_log_is_completed_by_the_next_open)
+{
+    EACH_MECHANISM(m)
+    {
+        for (unsigned sync = 2; sync <= 3; sync++) {
+            volatile char *base;
+            hy_pager *p;
+
+            set_up();
+            leave_log(m, sync);
+            p = must_open(MIB, m, HY_PAGER_READ_ONLY); /* overlaid */
+            base = hy_pager_base(p);
+            HY_CHECK(base[0] == 2 && base[MIB / 2] == 2);
+            hy_pager_release(p);
+            hy_fail_at(HY_FAIL_FDATASYNC, 3, EIO); /* completing fails */
+            HY_CHECK_EQ(open_it(&p, MIB, m, 0), -EIO);
+            hy_fail_none();
+            p = must_open(MIB, m, 0);
+            base = hy_pager_base(p);
+            HY_CHECK(base[0] == 2 && base[MIB / 2] == 2);
+            hy_pager_release(p);
+            tear_down();
+        }
+    }
+}
+
+HY_TEST(pager_file, a_damaged_log_that_was_durable_is_refused_whole)
+{
+    uint64_t log = MIB + 16 * hyi_os_page_bytes();
+    size_t page = hyi_os_page_bytes();
+    hy_pager *p;
+    char home[2] = {0, 0};
+    int fd;
+
+    set_up();
+    leave_log(0, 3);
+    /* The second transaction: ack, index, two pages, commit; behind the first:
+     * ack, index, page, commit. The ack itself may go. */
+    for (uint64_t at = 5 * page; at < 9 * page; at += 509) {
+        flip(log + at);
+        HY_CHECK_EQ(open_it(&p, MIB, 0, 0), -EBADMSG);
+        HY_CHECK(strstr(reported, "damaged log") != NULL);
+        HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_READ_ONLY), -EBADMSG);
+        flip(log + at);
+    }
+    flip(log + 4 * page);
+    p = must_open(MIB, 0, 0);
+    HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[0], 2);
+    hy_pager_release(p);
+    fd = open(path, O_RDONLY);
+    HY_CHECK_EQ(pread(fd, home, 1, (off_t)(16 * page)), 1);
+    HY_CHECK_EQ(pread(fd, home + 1, 1, (off_t)(16 * page + MIB / 2)), 1);
+    close(fd);
+    HY_CHECK(home[0] == 2 && home[1] == 2);
+    tear_down();
+}
+
+HY_TEST(pager_file, a_log_that_was_never_durable_is_discarded)
+{
+    uint64_t log = MIB + 16 * hyi_os_page_bytes();
+    size_t page = hyi_os_page_bytes();
+
+    for (uint64_t at = 5 * page; at < 9 * page; at += 1021) {
+        hy_pager *p;
+
+        set_up();
+        leave_log(0, 2);
+        flip(log + 4 * page + 8); /* the ack was written, its sync failed */
+        flip(log + at);
+        p = must_open(MIB, 0, 0);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[0], 1);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[MIB / 2], 0);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+/* --- failing calls -------------------------------------------------------- */
+
+/* Every call of one kind fails in turn; whatever a checkpoint then says, the
+ * memory keeps its content, a later one succeeds, and what the file holds
+ * after each is one whole state. */
+static void fail_each(unsigned m, enum hy_fail_call call, int error)
+{
+    for (unsigned n = 1; n < 40; n++) {
+        volatile char *base;
+        bool reached;
+        hy_pager *p;
+        int r;
+
+        set_up();
+        p = must_open(4 * MIB, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        base[0] = base[3 * MIB] = 1;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        base[0] = base[3 * MIB] = 2;
+        base[2 * MIB] = 2;
+        hy_fail_at(call, n, error);
+        r = hy_pager_checkpoint(p);
+        reached = hy_fail_hits() != 0;
+        hy_fail_none();
+        HY_CHECK(r == 0 || r == -error);
+        HY_CHECK(base[0] == 2 && base[3 * MIB] == 2 && base[2 * MIB] == 2);
+        hy_pager_release(p); /* as if it ended here */
+        p = must_open(4 * MIB, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK_EQ(base[0], r == 0 ? 2 : 1);
+        HY_CHECK_EQ(base[3 * MIB], r == 0 ? 2 : 1);
+        HY_CHECK_EQ(base[2 * MIB], r == 0 ? 2 : 0);
+        /* And once more in one life. */
+        base[0] = base[3 * MIB] = 3;
+        hy_fail_at(call, n, error);
+        hy_pager_checkpoint(p);
+        hy_fail_none();
+        base[MIB] = 4;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(4 * MIB, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK(base[0] == 3 && base[3 * MIB] == 3 && base[MIB] == 4);
+        hy_pager_release(p);
+        tear_down();
+        if (!reached) {
+            HY_CHECK(n > 1);
+            return;
+        }
+    }
+    HY_CHECK_MSG(false, "more calls than expected");
+}
+
+HY_TEST(pager_file, each_write_and_sync_may_fail)
+{
+    EACH_MECHANISM(m)
+    {
+        fail_each(m, HY_FAIL_PWRITE, ENOSPC);
+        fail_each(m, HY_FAIL_PWRITE, EIO);
+        fail_each(m, HY_FAIL_FDATASYNC, EIO);
+        fail_each(m, HY_FAIL_PREAD, EIO);
+        fail_each(m, HY_FAIL_FALLOCATE, ENOSPC);
+        fail_each(m, HY_FAIL_MPROTECT, ENOMEM);
+        if (m == HY_PAGER_KERNEL)
+            fail_each(m, HY_FAIL_IOCTL, EIO);
+    }
+}
+
+HY_TEST(pager_file, failing_opens_leave_nothing_behind)
+{
+    static const struct {
+        enum hy_fail_call call;
+        unsigned calls;
+        int error;
+    } rows[] = {
+        {HY_FAIL_OPEN, 2, EACCES},  {HY_FAIL_FTRUNCATE, 1, ENOSPC},
+        {HY_FAIL_PWRITE, 3, EIO},   {HY_FAIL_FDATASYNC, 2, EIO},
+        {HY_FAIL_FLOCK, 1, ENOLCK}, {HY_FAIL_LINK, 1, EPERM},
+        {HY_FAIL_MMAP, 2, ENOMEM},
+    };
+    hy_pager *p;
+
+    hy_pager_caps();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (unsigned n = 1; n <= rows[i].calls; n++) {
+            set_up();
+            hy_fail_at(rows[i].call, n + (rows[i].call == HY_FAIL_OPEN),
+                       rows[i].error);
+            HY_CHECK_MSG(open_it(&p, MIB, 0, HY_PAGER_CREATE) == -rows[i].error,
+                         "row %zu, call %u", i, n);
+            HY_CHECK_EQ(hy_fail_hits(), 1);
+            hy_fail_none();
+            tear_down();
+        }
+    }
+}
+
+/* --- holding writers ------------------------------------------------------ */
+
+static struct {
+    hy_pager *pager;
+    _Atomic bool stop;
+    _Atomic uint64_t writes;
+} writer;
+
+enum { CELLS = 200 };
+
+static _Atomic uint64_t *cell(char *base, size_t i, size_t k)
+{
+    return (_Atomic uint64_t *)(base + i * 3 * hyi_os_page_bytes()) + k;
+}
+
+/* Two words of each page, the first always written first: a page, and the row
+ * of pages, is only ever seen in the order of the writes. */
+static void *write_in_order(void *arg)
+{
+    char *base = hy_pager_base(writer.pager);
+    uint64_t round = 1;
+
+    (void)arg;
+    while (!atomic_load(&writer.stop)) {
+        for (size_t i = 0; i < CELLS; i++) {
+            atomic_store(cell(base, i, 0), round);
+            atomic_store(cell(base, i, 300), round);
+        }
+        atomic_store(&writer.writes, round++);
+    }
+    return NULL;
+}
+
+/* In a file that is a cut through the writes, no cell is newer than the one
+ * before it, and all lie within one round. */
+static void check_cut(unsigned m, uint64_t at_least)
+{
+    hy_pager *p = must_open((uint64_t)CELLS * 3 * hyi_os_page_bytes(), m, 0);
+    char *base = hy_pager_base(p);
+    uint64_t last = UINT64_MAX, first = *cell(base, 0, 0);
+
+    HY_CHECK(first >= at_least);
+    for (size_t i = 0; i < CELLS; i++) {
+        for (size_t k = 0; k <= 300; k += 300) {
+            HY_CHECK(*cell(base, i, k) <= last);
+            last = *cell(base, i, k);
+        }
+    }
+    HY_CHECK(first - last <= 1);
+    hy_pager_release(p);
+}
+
+HY_TEST(pager_file, a_racing_writer_is_cut_at_one_instant)
+{
+    EACH_MECHANISM(m)
+    {
+        for (int round = 0; round < 6; round++) {
+            pthread_t thread;
+            uint64_t seen = 0;
+
+            set_up();
+            writer.pager = must_open((uint64_t)CELLS * 3 * hyi_os_page_bytes(),
+                                     m, HY_PAGER_CREATE);
+            atomic_store(&writer.stop, false);
+            atomic_store(&writer.writes, 0);
+            HY_CHECK_EQ(hyi_os_thread_start(&thread, write_in_order, NULL), 0);
+            for (int i = 0; i < 5; i++) {
+                while (atomic_load(&writer.writes) == seen)
+                    ;
+                seen = atomic_load(&writer.writes);
+                HY_CHECK_EQ(hy_pager_checkpoint(writer.pager), 0);
+            }
+            atomic_store(&writer.stop, true);
+            pthread_join(thread, NULL);
+            if (round % 2 == 1) { /* what came later goes into the next */
+                seen = atomic_load(&writer.writes);
+                HY_CHECK_EQ(hy_pager_checkpoint(writer.pager), 0);
+            }
+            hy_pager_release(writer.pager);
+            check_cut(m, seen);
+            tear_down();
+        }
+    }
+}
+
+static void *write_one(void *arg)
+{
+    ((volatile char *)arg)[0] = 2;
+    atomic_store(&writer.stop, true);
+    return NULL;
+}
+
+HY_TEST(pager_file, a_frozen_pager_holds_its_writers)
+{
+    EACH_MECHANISM(m)
+    {
+        _Atomic uint32_t never = 0;
+        volatile char *base;
+        pthread_t thread;
+        hy_pager *p;
+
+        set_up();
+        p = must_open(MIB, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        base[0] = 1;
+        HY_CHECK_EQ(hy_pager_pin(p, 0, 1), 0);
+        HY_CHECK_EQ(hy_pager_freeze(p), -EBUSY);
+        HY_CHECK_EQ(hy_pager_unpin(p, 0, 1), 0);
+        HY_CHECK_EQ(hy_pager_freeze(p), 0);
+        HY_CHECK_EQ(hy_pager_freeze(p), -EBUSY);
+        HY_CHECK_EQ(hy_pager_release(p), -EBUSY);
+        atomic_store(&writer.stop, false);
+        HY_CHECK_EQ(hyi_os_thread_start(&thread, write_one, (void *)base), 0);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hyi_os_futex_wait(&never, 0, hy_after(20000000), false);
+        HY_CHECK(!atomic_load(&writer.stop) && base[0] == 1);
+        HY_CHECK_EQ(hy_pager_thaw(p), 0);
+        HY_CHECK_EQ(hy_pager_thaw(p), -EINVAL);
+        pthread_join(thread, NULL);
+        HY_CHECK_EQ(base[0], 2);
+        hy_pager_release(p);
+        p = must_open(MIB, m, 0);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[0], 1);
+        hy_pager_release(p);
+        tear_down();
+    }
+}
+
+static void write_while_frozen(void *arg)
+{
+    struct rlimit none = {0, 0};
+    hy_pager *p;
+
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGSEGV, SIG_DFL);
+    if (open_it(&p, MIB, *(unsigned *)arg, HY_PAGER_CREATE) == 0 &&
+        hy_pager_freeze(p) == 0)
+        ((volatile char *)hy_pager_base(p))[0] = 1;
+}
+
+HY_TEST(pager_file, the_freezer_does_not_wait_for_itself)
+{
+    EACH_MECHANISM(m)
+    {
+        int status;
+
+        set_up();
+        status = hy_test_child(write_while_frozen, &m);
+        HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, system_calls_write_pinned_pages_during_a_checkpoint)
+{
+    EACH_MECHANISM(m)
+    {
+        int zero = open("/dev/zero", O_RDONLY);
+        size_t page = hyi_os_page_bytes();
+        hy_pager *p;
+        char *base;
+
+        set_up();
+        p = must_open(MIB, m, HY_PAGER_CREATE);
+        base = hy_pager_base(p);
+        memset(base, 1, 200 * page);
+        HY_CHECK_EQ(hy_pager_pin(p, 2 * page, 4 * page), 0);
+        HY_CHECK_EQ(hyi_hold_begin(p), 0);
+        HY_CHECK_EQ(read(zero, base + 2 * page, 4 * page), 4 * page);
+        hyi_hold_end(p);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        HY_CHECK_EQ(read(zero, base + 5 * page, page), page);
+        base[3 * page] = 7; /* still pinned: no trap, not lost */
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        HY_CHECK_EQ(hy_pager_unpin(p, 2 * page, 4 * page), 0);
+        base[4 * page] = 8;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(MIB, m, 0);
+        base = hy_pager_base(p);
+        HY_CHECK(base[page] == 1 && base[2 * page] == 0);
+        HY_CHECK(base[3 * page] == 7 && base[4 * page] == 8);
+        hy_pager_release(p);
+        close(zero);
+        tear_down();
+    }
+}
+
+HY_TEST(pager_file, a_truncated_file_is_reported)
+{
+    hy_pager *p;
+    int fd, status = 0;
+    pid_t child;
+
+    set_up();
+    p = must_open(MIB, HY_PAGER_SIGNAL, HY_PAGER_CREATE);
+    hy_pager_release(p);
+    child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGBUS, SIG_DFL);
+        if (open_it(&p, MIB, 0, 0) != 0)
+            _exit(1);
+        fd = open(path, O_RDWR);
+        if (ftruncate(fd, (off_t)(16 * hyi_os_page_bytes())) != 0)
+            _exit(2);
+        (void)((volatile char *)hy_pager_base(p))[MIB / 2];
+        _exit(3);
+    }
+    waitpid(child, &status, 0);
+    HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    tear_down();
+}
