@@ -256,8 +256,10 @@ typedef struct hy_pager_stats {
     unsigned write_tracking; /**< 1: HY_PAGER_CAP_WRITE_TRACKING is in use */
     uint64_t reserved_bytes;
     uint64_t resident_bytes; /**< pages mapped now, as the kernel tells */
-    uint64_t dirty_bytes;    /**< written and not checkpointed; an upper bound
-                                  in whole clusters under the signal mechanism */
+    uint64_t dirty_bytes;    /**< written and not checkpointed; an upper bound:
+                                  in whole clusters under the signal mechanism,
+                                  all pages ever written under the kernel
+                                  mechanism without write tracking */
     uint64_t pinned_bytes;
     uint64_t page_bytes;
     uint64_t cluster_bytes; /**< that the next isolated fault would open; 0 when

@@ -135,18 +135,30 @@ static uint64_t stream_units(struct hy_pager *pager, uint64_t unit)
     return units == 0 ? 1 : units;
 }
 
+/*
+ * Opens a run around unit. Units that are held stay closed, whatever a stream
+ * or the governor would like: what lies in them has not been copied yet.
+ * -EAGAIN when mappings are too scarce for a run that ends before those.
+ */
 static int open_around(struct hy_pager *pager, uint64_t unit, uint64_t *a,
                        uint64_t *b)
 {
-    uint64_t units = hyi_governor_units(pager);
+    uint64_t from = atomic_load(&pager->hold.from);
+    uint64_t units = hyi_governor_units(pager), limit = pager->table.count;
     int r;
 
-    *b = 0;
+    if (from != UINT64_MAX)
+        limit = from / pager->unit_bytes;
     if (units == 1)
         units = stream_units(pager, unit);
+    while (units > 1 && hyi_align_down(unit, units) + units > limit &&
+           from != UINT64_MAX)
+        units /= 2;
     for (;;) {
         *a = hyi_align_down(unit, units);
         *b = *a + units < pager->table.count ? *a + units : pager->table.count;
+        if (*b > limit)
+            return -EAGAIN;
         r = open_units(pager, *a, *b);
         /* The host has taken the mappings that we counted on: a larger run
          * joins what lies around it. */
@@ -158,29 +170,32 @@ static int open_around(struct hy_pager *pager, uint64_t unit, uint64_t *a,
     }
 }
 
-static bool fault_locked(struct hy_pager *pager, uint64_t offset, uint64_t *a,
-                         uint64_t *b)
+/* 0 opened, or nothing to do; -EAGAIN: after the hold; else not served. */
+static int fault_locked(struct hy_pager *pager, uint64_t offset, uint64_t *a,
+                        uint64_t *b)
 {
     uint64_t unit = offset / pager->unit_bytes;
 
     /* A hold that began after our look at it: trap again and wait. */
     if (offset >= atomic_load(&pager->hold.from))
-        return true;
+        return 0;
     if (is_open(pager, unit))
-        return hyi_pager_may_retry(pager, offset);
-    return open_around(pager, unit, a, b) == 0;
+        return hyi_pager_may_retry(pager, offset) ? 0 : -EFAULT;
+    return open_around(pager, unit, a, b);
 }
 
 static bool fault(struct hy_pager *pager, uint64_t offset)
 {
     uint64_t a = 0, b = 0;
-    bool resolved;
+    int r;
 
     hyi_layout_lock(pager);
-    resolved = fault_locked(pager, offset, &a, &b);
+    r = fault_locked(pager, offset, &a, &b);
     hyi_layout_unlock(pager);
-    if (b == 0)
-        return resolved;
+    if (r == -EAGAIN)
+        return hyi_hold_wait(pager, pager->bytes);
+    if (r != 0 || b == 0)
+        return r == 0;
     atomic_store_explicit(&pager->stream_end, b, memory_order_relaxed);
     atomic_store_explicit(&pager->stream_units, b - a, memory_order_relaxed);
     /* A stream will come by: fill its run in one call. It is a gift; what
@@ -189,7 +204,7 @@ static bool fault(struct hy_pager *pager, uint64_t offset)
         (b - a) * pager->unit_bytes <= STREAM_BYTES)
         hyi_os_populate(pager->base + a * pager->unit_bytes,
                         end_of(pager, b) - a * pager->unit_bytes, true);
-    return resolved;
+    return true;
 }
 
 /* --- ranges --------------------------------------------------------------- */

@@ -185,6 +185,8 @@ void hyi_hold_release(struct hy_pager *pager, uint64_t upto)
 {
     uint64_t from = atomic_load(&pager->hold.from);
 
+    /* A trap opens whole units, so a unit waits for its last page. */
+    upto = hyi_align_down(upto, pager->unit_bytes);
     if (pager->hold.frozen || upto <= from)
         return;
     HYI_ASSERT(from != UINT64_MAX);
