@@ -159,27 +159,43 @@ AVX512 static void l2sq_f32_batch(const float *q, const float *rows,
     fold_batch(L2SQ, q, rows, stride, count, n, out);
 }
 
+struct moments {
+    __m512 dot, aa, bb;
+};
+
+AVX512 INLINE struct moments fold_moments(struct moments m, __m512 x, __m512 y)
+{
+    m.dot = _mm512_fmadd_ps(x, y, m.dot);
+    m.aa = _mm512_fmadd_ps(x, x, m.aa);
+    m.bb = _mm512_fmadd_ps(y, y, m.bb);
+    return m;
+}
+
 AVX512 static void moments_f32(const float *a, const float *b, size_t n,
                                float out[3])
 {
-    struct sums s = zero_sums(), sa = s, sb = s;
+    const __m512 z = _mm512_setzero_ps();
+    struct moments s = {z, z, z}, t = s, u = s, v = s;
     size_t i = 0;
 
     for (; n - i >= 64; i += 64) {
-        s = step(DOT, s, a + i, b + i);
-        sa = step(DOT, sa, a + i, a + i);
-        sb = step(DOT, sb, b + i, b + i);
+        s = fold_moments(s, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
+        t = fold_moments(t, _mm512_loadu_ps(a + i + 16),
+                         _mm512_loadu_ps(b + i + 16));
+        u = fold_moments(u, _mm512_loadu_ps(a + i + 32),
+                         _mm512_loadu_ps(b + i + 32));
+        v = fold_moments(v, _mm512_loadu_ps(a + i + 48),
+                         _mm512_loadu_ps(b + i + 48));
     }
     for (; i < n; i += 16) {
         __mmask16 m = mask16(n - i);
 
-        s = step_masked(DOT, s, a + i, b + i, m);
-        sa = step_masked(DOT, sa, a + i, a + i, m);
-        sb = step_masked(DOT, sb, b + i, b + i, m);
+        s = fold_moments(s, _mm512_maskz_loadu_ps(m, a + i),
+                         _mm512_maskz_loadu_ps(m, b + i));
     }
-    out[0] = reduce(s);
-    out[1] = reduce(sa);
-    out[2] = reduce(sb);
+    out[0] = reduce((struct sums){s.dot, t.dot, u.dot, v.dot});
+    out[1] = reduce((struct sums){s.aa, t.aa, u.aa, v.aa});
+    out[2] = reduce((struct sums){s.bb, t.bb, u.bb, v.bb});
 }
 
 /* Two rows at once: four of them would need all 32 registers for sums. */
@@ -301,45 +317,64 @@ VNNI INLINE __m512i biased(__m512i x)
     return _mm512_xor_si512(x, _mm512_set1_epi8(-128));
 }
 
-/* Also sums b, by the same instruction: two loads pay for both. */
+/* One step of a row against a query; sums the query too, by the same
+ * instruction: the two loads pay for both. */
+struct sums_pair {
+    __m512i dot, sum;
+};
+
+VNNI INLINE struct sums_pair step_pair(struct sums_pair s, __m512i row,
+                                       __m512i q)
+{
+    s.dot = _mm512_dpbusd_epi32(s.dot, biased(row), q);
+    s.sum = _mm512_dpbusd_epi32(s.sum, _mm512_set1_epi8(1), q);
+    return s;
+}
+
 VNNI static int32_t dot_i8_vnni(const int8_t *a, const int8_t *b, size_t n)
 {
-    const __m512i ones = _mm512_set1_epi8(1);
-    __m512i s = _mm512_setzero_si512(), t = s, sb = s, tb = s;
+    const struct sums_pair zero = {_mm512_setzero_si512(),
+                                   _mm512_setzero_si512()};
+    struct sums_pair s = zero, t = zero, u = zero, v = zero;
     size_t i = 0;
 
-    for (; n - i >= 128; i += 128) {
-        __m512i x = _mm512_loadu_si512(b + i),
-                y = _mm512_loadu_si512(b + i + 64);
-
-        s = _mm512_dpbusd_epi32(s, biased(_mm512_loadu_si512(a + i)), x);
-        t = _mm512_dpbusd_epi32(t, biased(_mm512_loadu_si512(a + i + 64)), y);
-        sb = _mm512_dpbusd_epi32(sb, ones, x);
-        tb = _mm512_dpbusd_epi32(tb, ones, y);
+    for (; n - i >= 256; i += 256) {
+        s = step_pair(s, _mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i));
+        t = step_pair(t, _mm512_loadu_si512(a + i + 64),
+                      _mm512_loadu_si512(b + i + 64));
+        u = step_pair(u, _mm512_loadu_si512(a + i + 128),
+                      _mm512_loadu_si512(b + i + 128));
+        v = step_pair(v, _mm512_loadu_si512(a + i + 192),
+                      _mm512_loadu_si512(b + i + 192));
     }
     for (; i < n; i += 64) {
         __mmask64 m = mask64(n - i);
-        __m512i x = _mm512_maskz_loadu_epi8(m, b + i);
 
-        s = _mm512_dpbusd_epi32(s, biased(_mm512_maskz_loadu_epi8(m, a + i)),
-                                x);
-        sb = _mm512_dpbusd_epi32(sb, ones, x);
+        s = step_pair(s, _mm512_maskz_loadu_epi8(m, a + i),
+                      _mm512_maskz_loadu_epi8(m, b + i));
     }
-    s = _mm512_add_epi32(s, t);
-    sb = _mm512_add_epi32(sb, tb);
+    s.dot = _mm512_add_epi32(_mm512_add_epi32(s.dot, t.dot),
+                             _mm512_add_epi32(u.dot, v.dot));
+    s.sum = _mm512_add_epi32(_mm512_add_epi32(s.sum, t.sum),
+                             _mm512_add_epi32(u.sum, v.sum));
     return _mm512_reduce_add_epi32(
-        _mm512_sub_epi32(s, _mm512_slli_epi32(sb, 7)));
+        _mm512_sub_epi32(s.dot, _mm512_slli_epi32(s.sum, 7)));
 }
 
 VNNI INLINE int32_t sum_i8(const int8_t *x, size_t n)
 {
     const __m512i ones = _mm512_set1_epi8(1);
-    __m512i s = _mm512_setzero_si512();
+    __m512i s = _mm512_setzero_si512(), t = s;
+    size_t i = 0;
 
-    for (size_t i = 0; i < n; i += 64)
+    for (; n - i >= 128; i += 128) {
+        s = _mm512_dpbusd_epi32(s, ones, _mm512_loadu_si512(x + i));
+        t = _mm512_dpbusd_epi32(t, ones, _mm512_loadu_si512(x + i + 64));
+    }
+    for (; i < n; i += 64)
         s = _mm512_dpbusd_epi32(s, ones,
                                 _mm512_maskz_loadu_epi8(mask64(n - i), x + i));
-    return _mm512_reduce_add_epi32(s);
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(s, t));
 }
 
 struct sums_i32 {
@@ -373,17 +408,47 @@ VNNI INLINE struct sums_i32 step_i8_masked(struct sums_i32 s, const int8_t *q,
     return s;
 }
 
+/* excess: 128 times the sum of q */
+VNNI INLINE int32_t row_i8(const int8_t *q, const int8_t *r, size_t n,
+                           uint32_t excess)
+{
+    const __m512i z = _mm512_setzero_si512();
+    __m512i s = z, t = z;
+    size_t i = 0;
+
+    for (; n - i >= 128; i += 128) {
+        s = _mm512_dpbusd_epi32(s, biased(_mm512_loadu_si512(r + i)),
+                                _mm512_loadu_si512(q + i));
+        t = _mm512_dpbusd_epi32(t, biased(_mm512_loadu_si512(r + i + 64)),
+                                _mm512_loadu_si512(q + i + 64));
+    }
+    for (; i < n; i += 64) {
+        __mmask64 m = mask64(n - i);
+
+        s = _mm512_dpbusd_epi32(s, biased(_mm512_maskz_loadu_epi8(m, r + i)),
+                                _mm512_maskz_loadu_epi8(m, q + i));
+    }
+    return (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(s, t)) -
+                     excess);
+}
+
 VNNI static void dot_i8_batch_vnni(const int8_t *q, const int8_t *rows,
                                    size_t stride, size_t count, size_t n,
                                    int32_t *out)
 {
-    const uint32_t excess = (uint32_t)sum_i8(q, n) << 7;
-    const __m128i excess4 = _mm_set1_epi32((int32_t)excess);
+    const __m512i z = _mm512_setzero_si512();
+    uint32_t excess;
+    __m128i excess4;
     size_t row = 0;
 
+    if (count == 1) {
+        out[0] = dot_i8_vnni(rows, q, n);
+        return;
+    }
+    excess = (uint32_t)sum_i8(q, n) << 7;
+    excess4 = _mm_set1_epi32((int32_t)excess);
     for (; count - row >= 4; row += 4) {
         const int8_t *r = rows + row * stride;
-        const __m512i z = _mm512_setzero_si512();
         struct sums_i32 s = {z, z, z, z};
         size_t i = 0;
 
@@ -396,67 +461,105 @@ VNNI static void dot_i8_batch_vnni(const int8_t *q, const int8_t *rows,
             _mm_sub_epi32(reduce4_i32(s.a, s.b, s.c, s.d), excess4));
     }
     for (; row < count; row++)
-        out[row] = dot_i8_vnni(rows + row * stride, q, n);
+        out[row] = row_i8(q, rows + row * stride, n, excess);
 }
 
 /* --- quantisation --------------------------------------------------------- */
 
-AVX512 static bool range_f32(const float *x, size_t n, float *low, float *high)
+struct range {
+    __m512 low, high;
+    __m512i size; /* the largest magnitude, as bits */
+};
+
+AVX512 INLINE struct range widen_range(struct range r, __m512 v)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512 first = _mm512_set1_ps(x[0]), lowest = first, highest = first;
-    __m512i largest = _mm512_setzero_si512();
 
-    for (size_t i = 0; i < n; i += 16) {
-        __m512 v = _mm512_mask_loadu_ps(first, mask16(n - i), x + i);
+    r.low = _mm512_min_ps(r.low, v);
+    r.high = _mm512_max_ps(r.high, v);
+    r.size = _mm512_max_epu32(
+        r.size, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+    return r;
+}
 
-        lowest = _mm512_min_ps(lowest, v);
-        highest = _mm512_max_ps(highest, v);
-        largest = _mm512_max_epu32(
-            largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+AVX512 static bool range_f32(const float *x, size_t n, float *low, float *high)
+{
+    const __m512 first = _mm512_set1_ps(x[0]);
+    struct range r = {first, first, _mm512_setzero_si512()}, s = r;
+    size_t i = 0;
+
+    for (; n - i >= 32; i += 32) {
+        r = widen_range(r, _mm512_loadu_ps(x + i));
+        s = widen_range(s, _mm512_loadu_ps(x + i + 16));
     }
-    if (_mm512_reduce_max_epu32(largest) >= 0x7f800000u)
+    for (; i < n; i += 16)
+        r = widen_range(r, _mm512_mask_loadu_ps(first, mask16(n - i), x + i));
+    if (_mm512_reduce_max_epu32(_mm512_max_epu32(r.size, s.size)) >=
+        0x7f800000u)
         return false;
-    *low = _mm512_reduce_min_ps(lowest);
-    *high = _mm512_reduce_max_ps(highest);
+    *low = _mm512_reduce_min_ps(_mm512_min_ps(r.low, s.low));
+    *high = _mm512_reduce_max_ps(_mm512_max_ps(r.high, s.high));
     return true;
 }
 
+/* Codes 0..255, before 128 is taken off. */
+AVX512 INLINE __m512i quantise(__m512 v, __m512 bias, __m512 inverse)
+{
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(v, bias), inverse));
+}
+
+/*
+ * Takes 128 off bytes by flipping their top bit, and sums them as they were:
+ * the sum of n codes is that less 128 n.
+ */
 AVX512 static int32_t sq8_encode(const float *x, size_t n, float bias,
                                  float inverse, int8_t *codes)
 {
     const __m512 b = _mm512_set1_ps(bias), f = _mm512_set1_ps(inverse);
-    const __m512i middle = _mm512_set1_epi32(128);
-    __m512i sum = _mm512_setzero_si512();
+    const __m128i middle = _mm_set1_epi8(-128);
+    __m512i sum = _mm512_setzero_si512(), c;
+    size_t i = 0;
 
-    for (size_t i = 0; i < n; i += 16) {
-        __mmask16 m = mask16(n - i);
-        __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-        __m512i c;
-
-        v = _mm512_mul_ps(_mm512_sub_ps(v, b), f);
-        c = _mm512_sub_epi32(_mm512_cvtps_epi32(v), middle);
-        sum = _mm512_mask_add_epi32(sum, m, sum, c);
-        if (m == 0xffff)
-            _mm_storeu_si128((void *)(codes + i), _mm512_cvtepi32_epi8(c));
-        else
-            _mm512_mask_cvtepi32_storeu_epi8(codes + i, m, c);
+    for (; n - i >= 16; i += 16) {
+        c = quantise(_mm512_loadu_ps(x + i), b, f);
+        sum = _mm512_add_epi32(sum, c);
+        _mm_storeu_si128((void *)(codes + i),
+                         _mm_xor_si128(_mm512_cvtepi32_epi8(c), middle));
     }
-    return _mm512_reduce_add_epi32(sum);
+    if (i < n) {
+        __mmask16 m = mask16(n - i);
+
+        c = quantise(_mm512_maskz_loadu_ps(m, x + i), b, f);
+        sum = _mm512_mask_add_epi32(sum, m, sum, c);
+        _mm_mask_storeu_epi8(codes + i, m,
+                             _mm_xor_si128(_mm512_cvtepi32_epi8(c), middle));
+    }
+    return (int32_t)((uint32_t)_mm512_reduce_add_epi32(sum) -
+                     128u * (uint32_t)n);
+}
+
+AVX512 INLINE __m512 restore(__m128i codes, __m512 bias, __m512 scale)
+{
+    codes = _mm_xor_si128(codes, _mm_set1_epi8(-128));
+    return _mm512_add_ps(
+        bias,
+        _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes))));
 }
 
 AVX512 static void sq8_decode(const int8_t *codes, size_t n, float bias,
                               float scale, float *x)
 {
     const __m512 b = _mm512_set1_ps(bias), s = _mm512_set1_ps(scale);
-    const __m512i middle = _mm512_set1_epi32(128);
+    size_t i = 0;
 
-    for (size_t i = 0; i < n; i += 16) {
+    for (; n - i >= 16; i += 16)
+        _mm512_storeu_ps(
+            x + i, restore(_mm_loadu_si128((const void *)(codes + i)), b, s));
+    if (i < n) {
         __mmask16 m = mask16(n - i);
-        __m512i c = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m, codes + i));
-        __m512 v = _mm512_cvtepi32_ps(_mm512_add_epi32(c, middle));
 
-        _mm512_mask_storeu_ps(x + i, m, _mm512_add_ps(b, _mm512_mul_ps(s, v)));
+        _mm512_mask_storeu_ps(
+            x + i, m, restore(_mm_maskz_loadu_epi8(m, codes + i), b, s));
     }
 }
 
