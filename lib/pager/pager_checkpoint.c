@@ -23,9 +23,12 @@
 #include "check.h"
 #include "pager_impl.h"
 
-/* Others may write a pinned page meanwhile, and the kernel, which no sanitizer
- * sees, keeps them from the rest: relaxed loads, not instrumented. */
-__attribute__((no_sanitize("thread"))) void
+/*
+ * Others may write a pinned page meanwhile, and the kernel, which no sanitizer
+ * sees, keeps them from the rest: relaxed loads, not instrumented. Nor is it an
+ * error to copy what an allocator in this memory has poisoned.
+ */
+__attribute__((no_sanitize("thread", "address"))) void
 hyi_page_copy(void *to, const void *from, size_t bytes)
 {
     const uint64_t *source = from;

@@ -158,8 +158,10 @@ static void format(hy_heap *heap)
     memset(heap->header->heads, 0,
            heap->shape.classes * sizeof(heap->header->heads[0]));
     hyi_heap_empty(heap);
-    if (bytes <= POISON_REGION_MAX)
-        hyi_poison(payload, (size_t)bytes);
+    if (bytes > POISON_REGION_MAX)
+        return;
+    hyi_poison(payload, (size_t)bytes);
+    heap->poisoned_end = heap->shape.end;
 }
 
 static int format_with(hy_heap **out, void *memory, uint64_t bytes,
@@ -175,7 +177,6 @@ static int format_with(hy_heap **out, void *memory, uint64_t bytes,
     heap = handle_create(memory, &shape, o);
     if (heap == NULL)
         return -ENOMEM;
-    hyi_unpoison(memory, (size_t)(shape.first << HYI_GRANULE_SHIFT));
     format(heap);
     *out = heap;
     return 0;
@@ -339,7 +340,8 @@ int hy_heap_destroy(hy_heap *heap)
 {
     if (heap == NULL)
         return 0;
-    hyi_unpoison(heap->base, (size_t)heap->shape.bytes);
+    /* Not all of it: shadow memory of a terabyte is not to be had. */
+    hyi_unpoison(heap->base, (size_t)(heap->poisoned_end << HYI_GRANULE_SHIFT));
     if (heap->origin != HYI_HEAP_CALLER)
         region_release(heap->base, &heap->backing, heap->origin_bytes);
     handle_destroy(heap);

@@ -450,22 +450,30 @@ static uint64_t granules_for(const hy_heap *heap, size_t bytes)
     return n != 0 ? n : 1;
 }
 
-static void poison_granules(const hy_heap *heap, uint64_t from, uint64_t to)
+static void poison_granules(hy_heap *heap, uint64_t from, uint64_t to)
 {
-    uint64_t bytes = (to - from) << HYI_GRANULE_SHIFT;
+    const uint64_t most = POISON_BYTES_MAX >> HYI_GRANULE_SHIFT;
 
-    if (bytes > POISON_BYTES_MAX)
-        bytes = POISON_BYTES_MAX;
-    hyi_poison(hyi_granule_address(heap, from), (size_t)bytes);
+    if (to - from > most)
+        to = from + most;
+    if (to > heap->poisoned_end)
+        heap->poisoned_end = to;
+    hyi_poison(hyi_granule_address(heap, from),
+               (size_t)((to - from) << HYI_GRANULE_SHIFT));
 }
 
 /* What follows the bytes asked for is out of bounds. */
-static void bounds_set(void *p, size_t bytes, uint64_t n)
+static void bounds_set(hy_heap *heap, uint64_t granule, size_t bytes,
+                       uint64_t n)
 {
+    char *p = hyi_granule_address(heap, granule);
+
     if (bytes == 0)
         bytes = 1;
+    if (granule + n > heap->poisoned_end)
+        heap->poisoned_end = granule + n;
     hyi_unpoison(p, bytes);
-    hyi_poison((char *)p + bytes, (size_t)(n << HYI_GRANULE_SHIFT) - bytes);
+    hyi_poison(p + bytes, (size_t)(n << HYI_GRANULE_SHIFT) - bytes);
 }
 
 static void *alloc_block(hy_heap *heap, uint64_t align, size_t bytes)
@@ -490,7 +498,7 @@ static void *alloc_block(hy_heap *heap, uint64_t align, size_t bytes)
     if (align > 1)
         kept_set(heap, granule, align);
     p = hyi_granule_address(heap, granule);
-    bounds_set(p, bytes, n);
+    bounds_set(heap, granule, bytes, n);
     return p;
 }
 
@@ -637,7 +645,7 @@ static void *realloc_block(hy_heap *heap, void *p, size_t bytes)
         header->peak_granules = header->used_granules;
     if (granule + n < old_end)
         poison_granules(heap, granule + n, old_end);
-    bounds_set(p, bytes, n);
+    bounds_set(heap, granule, bytes, n);
     return p;
 }
 

@@ -122,6 +122,7 @@ struct hy_heap {
     uint64_t origin_bytes;
     hy_backing backing;
     uint64_t allocs, frees, failed_allocs, refused_frees;
+    uint64_t poisoned_end; /* granule; nothing from there on was poisoned */
     hy_report report;
     char name[32];
     pthread_mutex_t lock; /* when shared */
