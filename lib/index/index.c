@@ -1,0 +1,301 @@
+/*
+ * index.c - the public face of the index: its memory, its checks, its calls.
+ *
+ *      path or nothing -> a pager of its own -> a heap of its own -> rows
+ *      heap            -> the caller's heap                       -> rows
+ *
+ * Invariant: what reaches rows.c and scan.c is finite, and of unit length (or
+ * zero) when the metric is the cosine, whose score is then the dot product.
+ * Upstream: the program, pipeline. Downstream: rows.h, scan.h, pager.h, heap.h.
+ */
+#include <hyperion/index.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hyperion/pager.h>
+
+#include "options.h"
+#include "rows.h"
+#include "scan.h"
+#include "trace.h"
+
+struct hy_index {
+    struct rows rows;
+    hy_pager *pager; /* NULL in a caller's heap */
+    hy_heap *heap;
+    float *scratch; /* the writer's: a vector on its way in, and its codes */
+    int8_t *codes;
+    bool durable;
+};
+
+/* Addresses asked for, largest first: what is not touched costs nothing. */
+static const uint64_t memory_sizes[] = {(uint64_t)1 << 38, (uint64_t)1 << 36,
+                                        (uint64_t)1 << 34, (uint64_t)1 << 32,
+                                        (uint64_t)1 << 30};
+
+static int reserve_memory(struct hy_index *index, const hy_index_options *o)
+{
+    hy_pager_options options = HY_PAGER_OPTIONS_INIT;
+    int r = -ENOMEM;
+
+    options.path = o->path;
+    options.report = o->report;
+    if (o->path == NULL)
+        options.flags = hy_pager_caps() & HY_PAGER_CAP_HUGE ? HY_PAGER_HUGE : 0;
+    else if (!(o->flags & HY_INDEX_EXISTING))
+        options.flags = HY_PAGER_CREATE;
+    for (size_t i = 0; i < sizeof(memory_sizes) / sizeof(*memory_sizes); i++) {
+        r = hy_pager_reserve(&index->pager, memory_sizes[i], &options);
+        if (r != -ENOMEM && r != -EFBIG)
+            break;
+    }
+    return r;
+}
+
+/* A file is new when nothing was ever written to its first page. */
+static bool is_blank(const void *base)
+{
+    const uint64_t *words = base;
+
+    for (size_t i = 0; i < 512; i++)
+        if (words[i] != 0)
+            return false;
+    return true;
+}
+
+static int make_memory(struct hy_index *index, const hy_index_options *o)
+{
+    int r = reserve_memory(index, o);
+    void *base;
+    size_t bytes;
+
+    if (r != 0)
+        return r;
+    base = hy_pager_base(index->pager);
+    bytes = (size_t)hy_pager_bytes(index->pager);
+    index->durable = o->path != NULL;
+    if (is_blank(base))
+        return hy_heap_format(&index->heap, base, bytes);
+    return hy_heap_attach(&index->heap, base, bytes);
+}
+
+static int check_options(hy_index_options *o)
+{
+    if (o->metric == 0)
+        o->metric = HY_METRIC_COSINE;
+    if (o->dim == 0 || o->dim > HY_INDEX_DIM_MAX || o->metric < HY_METRIC_DOT ||
+        o->metric > HY_METRIC_L2 || o->storage > HY_STORE_F32 ||
+        o->search > HY_SEARCH_GRAPH || (o->path != NULL && o->heap != NULL))
+        return -EINVAL;
+    return o->search == HY_SEARCH_GRAPH ? -ENOTSUP : 0;
+}
+
+static void free_index(struct hy_index *index)
+{
+    if (index->rows.head != NULL)
+        hyi_rows_close(&index->rows);
+    if (index->pager != NULL && index->heap != NULL)
+        hy_heap_destroy(index->heap);
+    free(index->scratch);
+    free(index->codes);
+    free(index);
+}
+
+static int make_scratch(struct hy_index *index)
+{
+    index->scratch = malloc(index->rows.head->dim * sizeof(float));
+    index->codes = malloc(index->rows.head->dim);
+    return index->scratch != NULL && index->codes != NULL ? 0 : -ENOMEM;
+}
+
+int hy_index_create(hy_index **out, const hy_index_options *options)
+{
+    hy_index_options o;
+    hy_index *index;
+    int r;
+
+    if (out == NULL)
+        return -EINVAL;
+    r = hyi_options_read(&o, sizeof(o), options);
+    if (r == 0)
+        r = check_options(&o);
+    if (r != 0)
+        return r;
+    index = calloc(1, sizeof(*index));
+    if (index == NULL)
+        return -ENOMEM;
+    index->heap = o.heap;
+    if (o.heap == NULL)
+        r = make_memory(index, &o);
+    if (r == 0)
+        r = hyi_rows_open(&index->rows, index->heap, &o);
+    if (r == 0)
+        r = make_scratch(index);
+    if (r != 0) {
+        hy_pager *pager = index->pager;
+
+        free_index(index);
+        if (pager != NULL)
+            hy_pager_release(pager);
+        return r;
+    }
+    *out = index;
+    return 0;
+}
+
+int hy_index_destroy(hy_index *index)
+{
+    hy_pager *pager;
+    bool durable;
+    int r = 0;
+
+    if (index == NULL)
+        return 0;
+    pager = index->pager;
+    durable = index->durable;
+    free_index(index);
+    if (pager == NULL)
+        return 0;
+    if (durable)
+        r = hy_pager_checkpoint(pager);
+    hy_pager_release(pager);
+    return r;
+}
+
+/*
+ * The vector as it is stored: checked, and of unit length for the cosine. The
+ * largest component is scaled to 1 first, so that no square overflows.
+ */
+static int prepare(const struct rows *rows, const float *in, float *out)
+{
+    size_t dim = rows->head->dim;
+    float largest = 0, length;
+
+    for (size_t i = 0; i < dim; i++) {
+        if (!isfinite(in[i]))
+            return -EINVAL;
+        if (fabsf(in[i]) > largest)
+            largest = fabsf(in[i]);
+    }
+    memcpy(out, in, dim * sizeof(float));
+    if (rows->head->metric != HY_METRIC_COSINE || largest == 0)
+        return 0;
+    for (size_t i = 0; i < dim; i++)
+        out[i] = in[i] / largest;
+    length = sqrtf(hy_vec_dot_f32(out, out, dim));
+    for (size_t i = 0; i < dim; i++)
+        out[i] /= length;
+    return 0;
+}
+
+int hy_index_insert(hy_index *index, uint64_t id, const float *vector)
+{
+    hy_sq8 q = {0, 0, 0, 0};
+    int r;
+
+    if (index == NULL || vector == NULL)
+        return -EINVAL;
+    r = prepare(&index->rows, vector, index->scratch);
+    if (r != 0)
+        return r;
+    if (index->rows.code_stride != 0)
+        q = hy_vec_sq8_encode(index->scratch, index->rows.head->dim,
+                              index->codes);
+    return hy_index_insert_encoded(index, id, index->scratch, q, index->codes,
+                                   0);
+}
+
+int hy_index_insert_encoded(hy_index *index, uint64_t id, const float *vector,
+                            hy_sq8 q, const int8_t *codes, uint64_t payload)
+{
+    struct row_content content = {id, payload, vector, codes, q};
+
+    if (index == NULL || vector == NULL ||
+        (codes == NULL && index->rows.code_stride != 0))
+        return -EINVAL;
+    for (size_t i = 0; i < index->rows.head->dim; i++)
+        if (!isfinite(vector[i]))
+            return -EINVAL;
+    HYI_TRACE("insert", id);
+    return hyi_rows_insert(&index->rows, &content);
+}
+
+int hy_index_payload(const hy_index *index, uint64_t id, uint64_t *payload)
+{
+    if (index == NULL || payload == NULL)
+        return -EINVAL;
+    return hyi_rows_payload(&index->rows, id, payload);
+}
+
+int hy_index_remove(hy_index *index, uint64_t id)
+{
+    if (index == NULL)
+        return -EINVAL;
+    return hyi_rows_remove(&index->rows, id);
+}
+
+int hy_index_search(const hy_index *index, const float *query, size_t k,
+                    const hy_search_options *options, hy_hit *hits,
+                    size_t *count)
+{
+    hy_search_options o;
+    float *prepared;
+    int r;
+
+    if (index == NULL || query == NULL || count == NULL ||
+        (hits == NULL && k != 0))
+        return -EINVAL;
+    r = hyi_options_read(&o, sizeof(o), options);
+    if (r != 0)
+        return r;
+    prepared = malloc(index->rows.head->dim * sizeof(float));
+    if (prepared == NULL)
+        return -ENOMEM;
+    r = prepare(&index->rows, query, prepared);
+    if (r == 0 && k == 0)
+        *count = 0;
+    else if (r == 0)
+        r = hyi_scan(&index->rows, prepared, k, &o, hits, count);
+    free(prepared);
+    return r;
+}
+
+int hy_index_checkpoint(hy_index *index)
+{
+    if (index == NULL)
+        return -EINVAL;
+    return index->durable ? hy_pager_checkpoint(index->pager) : 0;
+}
+
+hy_heap *hy_index_heap(const hy_index *index)
+{
+    return index->heap;
+}
+
+hy_pager *hy_index_pager(const hy_index *index)
+{
+    return index->pager;
+}
+
+int hy_index_stats_get(const hy_index *index, hy_index_stats *out)
+{
+    hy_index_stats stats = {.size = sizeof(stats)};
+    const struct index_head *head;
+
+    if (index == NULL)
+        return -EINVAL;
+    head = index->rows.head;
+    stats.rows = atomic_load_explicit(&head->row_count, memory_order_relaxed);
+    stats.count = head->live_count;
+    stats.dim = head->dim;
+    stats.metric = (hy_metric)head->metric;
+    stats.storage = head->storage;
+    stats.scan_bytes =
+        stats.rows * (index->rows.code_stride != 0
+                          ? index->rows.code_stride + sizeof(struct row_term)
+                          : index->rows.float_stride * sizeof(float));
+    return hyi_struct_fill(out, &stats, sizeof(stats));
+}

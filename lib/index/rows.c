@@ -1,0 +1,455 @@
+/*
+ * rows.c - the index's rows: opening, writing, retiring (rows.h has the
+ * picture).
+ *
+ * Invariant: a row that lived in version head->now is whole and does not change
+ * while a reader of that version is between enter and leave.
+ * Upstream: index.c (writer), scan.c (readers). Downstream: heap.h, vec.h.
+ */
+#include "rows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "check.h"
+
+static const uint64_t index_magic = 0x7865646e69795048u; /* "HPyindex" */
+
+enum { INDEX_VERSION = 1, MAP_FIRST_CAPACITY = 1024 };
+
+static uint64_t row_count_of(const struct rows *rows)
+{
+    return atomic_load_explicit(&rows->head->row_count, memory_order_relaxed);
+}
+
+/* --- places in the heap --------------------------------------------------- */
+
+static int allocate(struct rows *rows, uint64_t bytes, uint64_t *offset,
+                    bool zeroed)
+{
+    void *p = hy_heap_alloc(rows->heap, bytes);
+
+    if (p == NULL)
+        return -ENOMEM;
+    if (zeroed)
+        memset(p, 0, bytes);
+    *offset = hy_heap_offset(rows->heap, p);
+    return 0;
+}
+
+static void give_back(struct rows *rows, uint64_t *offset)
+{
+    if (*offset != 0)
+        hy_heap_free(rows->heap, hy_heap_pointer(rows->heap, *offset));
+    *offset = 0;
+}
+
+static void free_segment(struct rows *rows, struct segment_place *place)
+{
+    give_back(rows, &place->ids);
+    give_back(rows, &place->payloads);
+    give_back(rows, &place->lives);
+    give_back(rows, &place->terms);
+    give_back(rows, &place->codes);
+    give_back(rows, &place->floats);
+}
+
+/* The pointers of a segment that the head knows. */
+static int map_segment(struct rows *rows, unsigned i)
+{
+    const struct segment_place *place = &rows->head->segments[i];
+    struct segment *s = &rows->segments[i];
+
+    s->ids = hy_heap_pointer(rows->heap, place->ids);
+    s->payloads = hy_heap_pointer(rows->heap, place->payloads);
+    s->lives = hy_heap_pointer(rows->heap, place->lives);
+    s->floats = hy_heap_pointer(rows->heap, place->floats);
+    if (rows->code_stride != 0) {
+        s->terms = hy_heap_pointer(rows->heap, place->terms);
+        s->codes = hy_heap_pointer(rows->heap, place->codes);
+        if (s->terms == NULL || s->codes == NULL)
+            return -EBADMSG;
+    }
+    if (s->ids == NULL || s->payloads == NULL || s->lives == NULL ||
+        s->floats == NULL)
+        return -EBADMSG;
+    return 0;
+}
+
+static int make_segment(struct rows *rows, unsigned i)
+{
+    struct segment_place place = {0};
+    uint64_t n = segment_rows(i);
+    int r = allocate(rows, n * sizeof(uint64_t), &place.ids, false);
+
+    if (r == 0)
+        r = allocate(rows, n * sizeof(uint64_t), &place.payloads, false);
+    /* Fresh heap memory may hold an old block's bytes: lives must not. */
+    if (r == 0)
+        r = allocate(rows, n * sizeof(struct row_life), &place.lives, true);
+    if (r == 0)
+        r = allocate(rows, n * rows->float_stride * sizeof(float),
+                     &place.floats, false);
+    if (r == 0 && rows->code_stride != 0)
+        r = allocate(rows, n * sizeof(struct row_term), &place.terms, false);
+    if (r == 0 && rows->code_stride != 0)
+        r = allocate(rows, n * rows->code_stride, &place.codes, false);
+    if (r != 0) {
+        free_segment(rows, &place);
+        return r;
+    }
+    rows->head->segments[i] = place;
+    return map_segment(rows, i);
+}
+
+/* --- opening ---------------------------------------------------------------
+ */
+
+static int make_head(struct rows *rows, const hy_index_options *options)
+{
+    struct index_head *head;
+    int r;
+
+    if (options->dim == 0)
+        return -EINVAL;
+    head = hy_heap_alloc(rows->heap, sizeof(*head));
+    if (head == NULL)
+        return -ENOMEM;
+    memset(head, 0, sizeof(*head));
+    head->magic = index_magic;
+    head->version = INDEX_VERSION;
+    head->dim = (uint32_t)options->dim;
+    head->metric = options->metric;
+    head->storage = options->storage;
+    r = hy_heap_root_set(rows->heap, options->root,
+                         hy_heap_offset(rows->heap, head));
+    if (r != 0) {
+        hy_heap_free(rows->heap, head);
+        return r;
+    }
+    rows->head = head;
+    return 0;
+}
+
+static int check_head(const struct index_head *head,
+                      const hy_index_options *options)
+{
+    uint64_t rows =
+        atomic_load_explicit(&head->row_count, memory_order_relaxed);
+
+    if (head->magic != index_magic || head->version != INDEX_VERSION ||
+        rows > segment_first(SEGMENT_COUNT) || head->live_count > rows ||
+        head->free_count > rows)
+        return -EBADMSG;
+    for (unsigned i = 0; rows > segment_first(i); i++)
+        if (head->segments[i].ids == 0)
+            return -EBADMSG;
+    if (head->map_capacity != 0 && !hyi_is_power_of_two(head->map_capacity))
+        return -EBADMSG;
+    if (head->live_count * 4 > head->map_capacity * 3)
+        return -EBADMSG;
+    if (head->dim == 0 || head->dim > HY_INDEX_DIM_MAX)
+        return -EBADMSG;
+    if ((options->dim != 0 && head->dim != options->dim) ||
+        head->metric != options->metric || head->storage != options->storage)
+        return -EEXIST;
+    return 0;
+}
+
+static void push_free(struct rows *rows, uint64_t row)
+{
+    unsigned i = segment_of(row);
+
+    rows->segments[i].ids[row - segment_first(i)] = rows->head->free_first;
+    rows->head->free_first = row + 1;
+    rows->head->free_count++;
+}
+
+/* Rows that were retired when the process ended are in no list: find them. */
+static void find_lost_rows(struct rows *rows)
+{
+    struct index_head *head = rows->head;
+    uint64_t end = row_count_of(rows);
+
+    if (head->live_count + head->free_count == end)
+        return;
+    head->free_first = head->free_count = 0;
+    for (uint64_t row = 0; row < end; row++) {
+        unsigned i = segment_of(row);
+
+        if (rows->segments[i].lives[row - segment_first(i)].killed != 0)
+            push_free(rows, row);
+    }
+}
+
+int hyi_rows_open(struct rows *rows, hy_heap *heap,
+                  const hy_index_options *options)
+{
+    uint64_t at = hy_heap_root_get(heap, options->root);
+    int r;
+
+    memset(rows, 0, sizeof(*rows));
+    rows->heap = heap;
+    rows->head = hy_heap_pointer(heap, at);
+    if (at != 0 && rows->head == NULL)
+        return -EBADMSG;
+    r = at == 0 ? make_head(rows, options) : check_head(rows->head, options);
+    if (r != 0)
+        return r;
+    /* Multiples of 64 bytes: each row of codes starts on a cache line. */
+    rows->float_stride = hyi_align_up(rows->head->dim, 16);
+    if (options->storage == HY_STORE_SQ8)
+        rows->code_stride = hyi_align_up(rows->head->dim, 64);
+    for (unsigned i = 0; r == 0 && i < SEGMENT_COUNT; i++)
+        if (rows->head->segments[i].ids != 0)
+            r = map_segment(rows, i);
+    rows->map.capacity = rows->head->map_capacity;
+    rows->map.count = rows->head->live_count;
+    if (rows->map.capacity != 0)
+        rows->map.entries = hy_heap_pointer(heap, rows->head->map);
+    if (rows->map.capacity != 0 && rows->map.entries == NULL)
+        r = -EBADMSG;
+    if (r == 0)
+        find_lost_rows(rows);
+    return r;
+}
+
+/* --- epochs ----------------------------------------------------------------
+ */
+
+/* The counters are the reader's business even where the rows are constant. */
+static struct rows *counters_of(const struct rows *rows)
+{
+    return (struct rows *)(uintptr_t)rows;
+}
+
+uint64_t hyi_rows_enter(const struct rows *rows)
+{
+    struct rows *mine = counters_of(rows);
+
+    for (;;) {
+        uint64_t epoch = atomic_load(&mine->epoch);
+
+        /* Sequentially consistent, with the load in advance_epoch: either it
+         * sees this reader, or the reader sees the new epoch here. */
+        atomic_fetch_add(&mine->readers[epoch % EPOCHS], 1);
+        if (atomic_load(&mine->epoch) == epoch)
+            return epoch;
+        atomic_fetch_sub(&mine->readers[epoch % EPOCHS], 1);
+    }
+}
+
+void hyi_rows_leave(const struct rows *rows, uint64_t epoch)
+{
+    /* Release: the reads of rows are done before the writer reuses them. */
+    atomic_fetch_sub_explicit(&counters_of(rows)->readers[epoch % EPOCHS], 1,
+                              memory_order_release);
+}
+
+/* Goes to the next epoch if nobody is left in the one before this. */
+static void advance_epoch(struct rows *rows)
+{
+    uint64_t epoch = atomic_load_explicit(&rows->epoch, memory_order_relaxed);
+    struct retired *oldest = &rows->retired[(epoch + 2) % EPOCHS];
+
+    if (atomic_load(&rows->readers[(epoch + 2) % EPOCHS]) != 0)
+        return;
+    atomic_store(&rows->epoch, epoch + 1);
+    for (size_t i = 0; i < oldest->count; i++)
+        push_free(rows, oldest->rows[i]);
+    oldest->count = 0;
+}
+
+/* Room for one more retired row, made before anything changes. */
+static int prepare_retire(struct rows *rows)
+{
+    uint64_t epoch = atomic_load_explicit(&rows->epoch, memory_order_relaxed);
+    struct retired *list = &rows->retired[epoch % EPOCHS];
+    size_t capacity = list->capacity * 2 + 64;
+    uint64_t *larger;
+
+    if (list->count < list->capacity)
+        return 0;
+    larger = realloc(list->rows, capacity * sizeof(*larger));
+    if (larger == NULL)
+        return -ENOMEM;
+    list->rows = larger;
+    list->capacity = capacity;
+    return 0;
+}
+
+static void retire(struct rows *rows, uint64_t row, uint64_t version)
+{
+    uint64_t epoch = atomic_load_explicit(&rows->epoch, memory_order_relaxed);
+    struct retired *list = &rows->retired[epoch % EPOCHS];
+    unsigned i = segment_of(row);
+
+    HYI_ASSERT(list->count < list->capacity);
+    atomic_store_explicit(
+        &rows->segments[i].lives[row - segment_first(i)].killed, version,
+        memory_order_release);
+    list->rows[list->count++] = row;
+}
+
+/* --- writing ---------------------------------------------------------------
+ */
+
+static int grow_map(struct rows *rows)
+{
+    struct hyi_id_map *map = &rows->map;
+    struct hyi_id_map larger = {NULL, map->capacity * 2, 0};
+    uint64_t old = rows->head->map, offset = 0;
+    int r;
+
+    if (larger.capacity == 0)
+        larger.capacity = MAP_FIRST_CAPACITY;
+    r = allocate(rows, larger.capacity * sizeof(*larger.entries), &offset,
+                 true);
+    if (r != 0)
+        return r;
+    larger.entries = hy_heap_pointer(rows->heap, offset);
+    hyi_id_map_copy(&larger, map);
+    *map = larger;
+    rows->head->map = offset;
+    rows->head->map_capacity = larger.capacity;
+    give_back(rows, &old);
+    return 0;
+}
+
+/* A row to write: a free one, or the next new one. */
+static int take_row(struct rows *rows, uint64_t *row)
+{
+    struct index_head *head = rows->head;
+    uint64_t next = row_count_of(rows);
+    unsigned i;
+
+    if (head->free_count != 0) {
+        if (head->free_first - 1 >= next) /* also when it is 0 */
+            return -EBADMSG;
+        *row = head->free_first - 1;
+        i = segment_of(*row);
+        head->free_first = rows->segments[i].ids[*row - segment_first(i)];
+        head->free_count--;
+        return 0;
+    }
+    i = segment_of(next);
+    if (i >= SEGMENT_COUNT)
+        return -ENOMEM;
+    *row = next;
+    return rows->segments[i].ids != NULL ? 0 : make_segment(rows, i);
+}
+
+static void write_row(struct rows *rows, uint64_t row,
+                      const struct row_content *c, uint64_t version)
+{
+    size_t dim = rows->head->dim;
+    unsigned i = segment_of(row);
+    struct segment *s = &rows->segments[i];
+    uint64_t at = row - segment_first(i);
+    float *floats = s->floats + at * rows->float_stride;
+
+    /* Relaxed is enough: the release of killed below comes after it. */
+    atomic_store_explicit(&s->lives[at].born, version, memory_order_relaxed);
+    s->ids[at] = c->id;
+    s->payloads[at] = c->payload;
+    memcpy(floats, c->vector, dim * sizeof(float));
+    memset(floats + dim, 0, (rows->float_stride - dim) * sizeof(float));
+    if (rows->code_stride != 0) {
+        int8_t *codes = s->codes + at * rows->code_stride;
+
+        memcpy(codes, c->codes, dim);
+        memset(codes + dim, 0, rows->code_stride - dim);
+        s->terms[at] = (struct row_term){
+            c->sq8.scale, c->sq8.bias + 128.0f * c->sq8.scale,
+            (float)c->sq8.sum, hy_vec_dot_f32(c->vector, c->vector, dim)};
+    }
+    /* Release: pairs with the acquire in has_lived. */
+    atomic_store_explicit(&s->lives[at].killed, 0, memory_order_release);
+}
+
+static uint64_t next_version(const struct rows *rows)
+{
+    return atomic_load_explicit(&rows->head->now, memory_order_relaxed) + 1;
+}
+
+/* Shows readers all that was done under this version. */
+static void publish(struct rows *rows, uint64_t version)
+{
+    rows->head->live_count = rows->map.count;
+    /* Release: pairs with the acquire in scan.c. */
+    atomic_store_explicit(&rows->head->now, version, memory_order_release);
+    advance_epoch(rows);
+}
+
+/* The row of id in *row: 0, -ENOENT, or -EBADMSG when the map is damaged. */
+static int find_row(const struct rows *rows, uint64_t id, uint64_t *row)
+{
+    uint64_t value = hyi_id_map_find(&rows->map, id);
+
+    if (value > row_count_of(rows))
+        return -EBADMSG;
+    *row = value - 1;
+    return value != 0 ? 0 : -ENOENT;
+}
+
+int hyi_rows_insert(struct rows *rows, const struct row_content *content)
+{
+    uint64_t row, old, version = next_version(rows);
+    int found = find_row(rows, content->id, &old);
+    int r = found == -EBADMSG ? found : prepare_retire(rows);
+
+    if (r == 0 && hyi_id_map_is_full(&rows->map))
+        r = grow_map(rows);
+    if (r == 0)
+        r = take_row(rows, &row);
+    if (r != 0)
+        return r;
+    write_row(rows, row, content, version);
+    if (row == row_count_of(rows))
+        /* Release: pairs with the acquire in scan.c. */
+        atomic_store_explicit(&rows->head->row_count, row + 1,
+                              memory_order_release);
+    hyi_id_map_put(&rows->map, content->id, row + 1);
+    if (found == 0)
+        retire(rows, old, version);
+    publish(rows, version);
+    return 0;
+}
+
+int hyi_rows_remove(struct rows *rows, uint64_t id)
+{
+    uint64_t row, version = next_version(rows);
+    int r = find_row(rows, id, &row);
+
+    if (r == 0)
+        r = prepare_retire(rows);
+    if (r != 0)
+        return r;
+    hyi_id_map_remove(&rows->map, id);
+    retire(rows, row, version);
+    publish(rows, version);
+    return 0;
+}
+
+int hyi_rows_payload(const struct rows *rows, uint64_t id, uint64_t *payload)
+{
+    uint64_t row;
+    int r = find_row(rows, id, &row);
+
+    if (r == 0)
+        *payload = rows->segments[segment_of(row)]
+                       .payloads[row - segment_first(segment_of(row))];
+    return r;
+}
+
+void hyi_rows_close(struct rows *rows)
+{
+    for (int i = 0; i < EPOCHS; i++) {
+        for (size_t k = 0; k < rows->retired[i].count; k++)
+            push_free(rows, rows->retired[i].rows[k]);
+        free(rows->retired[i].rows);
+        rows->retired[i] = (struct retired){NULL, 0, 0};
+    }
+}
