@@ -9,15 +9,17 @@
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>
 #include <hyperion/heap.h>
+#include <hyperion/index.h>
 #include <hyperion/jit.h>
 #include <hyperion/monitor.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>
+#include <hyperion/pipeline.h>
 #include <hyperion/ring.h>
 #include <hyperion/runtime.h>
 #include <hyperion/slab.h>
 #include <hyperion/sync.h>
-#include <hyperion/vec.h>
 #include <hyperion/text.h>
+#include <hyperion/vec.h>
 
 #endif

@@ -1,0 +1,78 @@
+/*
+ * lane.h - a pipeline's inside: its lanes, each a ring and a fiber.
+ *
+ *      ingest (id picks the lane)         lane's fiber
+ *      push_lock -> ring ------------------> analyse -> library_lock -> library
+ *      pushed++                              done++, wakes who flushes
+ *
+ * One id always goes through one lane, so its documents keep their order.
+ */
+#ifndef HYI_PIPELINE_LANE_H
+#define HYI_PIPELINE_LANE_H
+
+#include <hyperion/fiber.h>
+#include <hyperion/pipeline.h>
+#include <hyperion/ring.h>
+#include <hyperion/sync.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "bits.h"
+#include "library.h"
+
+enum { LANES_MAX = 64 };
+
+/* On its way through a ring; the text and the label follow. */
+struct message {
+    uint64_t id;
+    size_t text_bytes, label_bytes;
+    bool removes;
+    char data[];
+};
+
+struct lane {
+    struct hy_pipeline *pipeline;
+    hy_ring *ring; /* of struct message * */
+    hy_fiber fiber;
+    float *vector; /* the fiber's own: one document's work */
+    int8_t *codes;
+
+    hy_mutex push_lock; /* makes many producers one */
+    uint64_t pushed;    /* under push_lock */
+
+    hy_mutex done_lock;
+    hy_cond done_cond;
+    uint64_t done; /* under done_lock */
+    int ended;     /* under done_lock: why the fiber has gone, or 0 */
+};
+
+struct hy_pipeline {
+    struct library library;
+    hy_mutex library_lock; /* documents, heap, the index's writer */
+    hy_runtime *runtime;
+    bool owns_runtime;
+    unsigned lane_count;
+    struct lane *lanes;
+
+    _Atomic uint64_t ingested;
+    _Atomic uint64_t failed;
+    _Atomic int first_error; /* since the last flush */
+};
+
+int hyi_lane_init(struct lane *lane, struct hy_pipeline *pipeline,
+                  size_t queue_capacity);
+
+/* Closes the ring, waits for the fiber, frees what is left. */
+void hyi_lane_destroy(struct lane *lane);
+
+/* Takes ownership of the message when the result is 0. */
+int hyi_lane_push(struct lane *lane, struct message *message,
+                  hy_deadline until);
+
+/* Waits until all that was pushed before is done. */
+int hyi_lane_drain(struct lane *lane, hy_deadline until);
+
+/* analyse.c: the body of a lane's fiber. */
+void hyi_analyse_run(void *lane);
+
+#endif
