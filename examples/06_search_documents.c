@@ -1,0 +1,547 @@
+/*
+ * 06_search_documents.c - hyperion-search: a folder of text in, answers out.
+ *
+ *      hyperion-search index PATH... --store FILE
+ *      hyperion-search query --store FILE "words"
+ *
+ * It shows hy_pipeline at work: every paragraph goes through a ring to a fiber,
+ * becomes a vector and is kept in paged memory on one file, which survives
+ * restarts and kill -9. Without a PATH it indexes WordNet's glosses: describe a
+ * thing, get the word. The files of search/ read documents and write results.
+ */
+#include <hyperion/hyperion.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "search/read_documents.h"
+#include "search/show.h"
+
+enum { HITS_DEFAULT = 10, HITS_MAX = 10000, FLUSH_BYTES = 256 << 20 };
+
+/* Debian's wordnet-base: 117,659 glosses. */
+static char *const wordnet[] = {
+    "/usr/share/wordnet/data.noun", "/usr/share/wordnet/data.verb",
+    "/usr/share/wordnet/data.adj", "/usr/share/wordnet/data.adv"};
+static const char store_default[] = "hyperion-search.store";
+
+static const char usage[] =
+    "usage: hyperion-search index [PATH...] [--store FILE]  text, folders, "
+    ".gz\n"
+    "       hyperion-search query [--store FILE] [-k N] [--json] \"words\"\n"
+    "       hyperion-search repl  [--store FILE] [-k N] [--json]\n"
+    "       hyperion-search forget PATH... [--store FILE]\n"
+    "       hyperion-search stats [--store FILE] [--json]\n"
+    "Without a PATH, index takes WordNet (Debian: wordnet-base).\n"
+    "Without --store, FILE is hyperion-search.store in this folder.\n";
+
+struct request {
+    const char *store;
+    size_t hits;
+    bool json;
+    char **words; /* paths, or the words of a query */
+    int word_count;
+};
+
+static int complain(const char *about, const char *what)
+{
+    show_progress_end();
+    fprintf(stderr, "hyperion-search: %s: %s\n", about, what);
+    return 1;
+}
+
+/* What an error means here, and what to do. */
+static int complain_errno(const char *about, int error)
+{
+    static const struct {
+        int error;
+        const char *what;
+    } table[] = {
+        {-ENOENT, "there is no such file (for a store: run "
+                  "hyperion-search index first)"},
+        {-EBADMSG, "damaged, or not what it should be (for a store: name "
+                   "another file, or delete it and index again)"},
+        {-EEXIST, "made by another version of the program: index again into a "
+                  "new store"},
+        {-EBUSY, "in use by another process: wait until it has ended"},
+        {-ENOSPC, "the disk is full: make room and run this again; what was "
+                  "stored before is intact"},
+        {-ENOMEM, "out of memory, or of addresses (see ulimit -v)"},
+        {-EILSEQ, "looks binary, left out"},
+        {-ENOTSUP, "built without zlib, left out"},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+        if (table[i].error == error)
+            return complain(about, table[i].what);
+    return complain(about, strerror(-error));
+}
+
+static void complain_of_path(const char *path, const char *what)
+{
+    complain(path, what);
+}
+
+static hy_pipeline *open_store(const struct request *request, bool create)
+{
+    hy_pipeline_options options = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline *p = NULL;
+    int r;
+
+    options.path = request->store;
+    options.flags = create ? 0 : HY_PIPELINE_EXISTING;
+    r = hy_pipeline_open(&p, NULL, &options);
+    if (r != 0)
+        complain_errno(request->store, r);
+    return p;
+}
+
+static int close_store(const struct request *request, hy_pipeline *p)
+{
+    int r = hy_pipeline_close(p);
+
+    return r != 0 ? complain_errno(request->store, r) : 0;
+}
+
+/* --- indexing ----------------------------------------------------------------
+ */
+
+/* FNV-1a of the path; a file's documents have consecutive ids from there. */
+static uint64_t first_id(const char *path)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (; *path != '\0'; path++)
+        hash = (hash ^ (unsigned char)*path) * 0x100000001b3u;
+    return hash;
+}
+
+/* Removes a file's documents from this id on, and counts them. */
+static int forget_from(hy_pipeline *p, uint64_t id, uint64_t *count)
+{
+    size_t none = 0;
+    int r = 0;
+
+    for (; hy_pipeline_document(p, id, NULL, &none) != -ENOENT; none = 0) {
+        r = hy_pipeline_remove(p, id++, HY_FOREVER);
+        if (r != 0)
+            break;
+        ++*count;
+    }
+    return r;
+}
+
+struct progress {
+    uint64_t bytes_total;  /* of all files, on disk */
+    uint64_t bytes_before; /* of the files done */
+    uint64_t documents, text_bytes;
+    uint64_t forgotten; /* that the files had more of before */
+    uint64_t unflushed;
+    uint64_t next_show;
+};
+
+static int ingest(hy_pipeline *p, const char *path, uint64_t id,
+                  const struct paragraph *paragraph, struct progress *progress)
+{
+    char label[4096 + 32];
+    int length = snprintf(label, sizeof(label), "%s\t%llu", path,
+                          (unsigned long long)paragraph->line);
+    hy_document document = {sizeof(document), id,    paragraph->text,
+                            paragraph->bytes, label, (size_t)length};
+    int r = hy_pipeline_ingest_document(p, &document, HY_FOREVER);
+
+    if (r != 0)
+        return r;
+    progress->documents++;
+    progress->text_bytes += paragraph->bytes;
+    progress->unflushed += paragraph->bytes;
+    if (progress->unflushed > FLUSH_BYTES) {
+        progress->unflushed = 0;
+        r = hy_pipeline_flush(p, HY_FOREVER);
+    }
+    if (hy_now() > progress->next_show) {
+        progress->next_show = hy_now() + 100000000;
+        show_progress(progress->bytes_before + paragraph->file_bytes,
+                      progress->bytes_total, progress->documents);
+    }
+    return r;
+}
+
+/* An error of the file is complained of; one of the store is returned. */
+static int index_file(hy_pipeline *p, const char *path,
+                      struct progress *progress)
+{
+    document_reader *reader;
+    struct paragraph paragraph;
+    uint64_t id = first_id(path);
+    int r = document_reader_open(&reader, path), stored = 0;
+
+    if (r != 0) {
+        complain_errno(path, r);
+        return 0;
+    }
+    while ((r = document_reader_next(reader, &paragraph)) == 1) {
+        stored = ingest(p, path, id++, &paragraph, progress);
+        if (stored != 0)
+            break;
+    }
+    document_reader_close(reader);
+    if (r < 0)
+        complain_errno(path, r);
+    if (r != 0)
+        return stored;
+    return forget_from(p, id, &progress->forgotten);
+}
+
+static void show_summary(hy_pipeline *p, const struct request *request,
+                         const struct progress *progress, double seconds)
+{
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    double megabytes = (double)progress->text_bytes / 1e6;
+    double each;
+
+    hy_pipeline_stats_get(p, &s);
+    each = s.documents != 0 ? (double)s.used_bytes / (double)s.documents : 0;
+    if (seconds <= 0)
+        seconds = 1e-9;
+    printf(request->json
+               ? "{\"documents\":%llu,\"stored_documents\":%llu,"
+                 "\"megabytes\":%.3f,\"seconds\":%.6f,"
+                 "\"megabytes_per_second\":%.3f,\"documents_per_second\":%.1f,"
+                 "\"bytes_per_document\":%.1f,\"isa\":\"%s\","
+                 "\"faults\":%llu,\"resident_mib\":%.1f}\n"
+               : "%llu documents indexed, %llu in the store\n"
+                 "%.1f MB of text in %.3f s: %.1f MB/s, %.0f documents/s\n"
+                 "%.0f bytes a document, vectors by %s\n"
+                 "%llu faults, %.1f MiB resident\n",
+           (unsigned long long)progress->documents,
+           (unsigned long long)s.documents, megabytes, seconds,
+           megabytes / seconds, (double)progress->documents / seconds, each,
+           hy_vec_isa(), (unsigned long long)s.faults,
+           (double)s.resident_bytes / 1048576);
+}
+
+static int index_files(const struct request *request,
+                       const struct file_list *list, uint64_t started)
+{
+    struct progress progress = {list->bytes_total, 0, 0, 0, 0, 0, 0};
+    hy_pipeline *p = open_store(request, true);
+    int r = 0;
+
+    if (p == NULL)
+        return 1;
+    for (size_t i = 0; r == 0 && i < list->count; i++) {
+        r = index_file(p, list->paths[i], &progress);
+        progress.bytes_before += list->bytes[i];
+    }
+    if (r == 0)
+        r = hy_pipeline_flush(p, HY_FOREVER);
+    show_progress_end();
+    if (r != 0) {
+        complain_errno(request->store, r);
+        hy_pipeline_close(p);
+        return 1;
+    }
+    show_summary(p, request, &progress, (double)(hy_now() - started) / 1e9);
+    return close_store(request, p);
+}
+
+static int run_index(const struct request *request)
+{
+    bool defaults = request->word_count == 0;
+    char *const *paths = defaults ? wordnet : request->words;
+    int count = defaults ? 4 : request->word_count;
+    uint64_t started = hy_now();
+    struct file_list list = {0};
+    int failed = 0;
+
+    for (int i = 0; i < count; i++) {
+        int r = file_list_add(&list, paths[i], complain_of_path);
+
+        if (r == -ENOENT && defaults)
+            failed = complain(paths[i], "WordNet is not here: apt-get install "
+                                        "wordnet-base, or name a PATH");
+        else if (r != 0)
+            failed = complain(paths[i], strerror(-r));
+        if (failed && defaults)
+            break;
+    }
+    if (list.count == 0 && !failed)
+        failed = complain(paths[0], "no files there");
+    if (list.count != 0 && index_files(request, &list, started) != 0)
+        failed = 1;
+    file_list_free(&list);
+    return failed;
+}
+
+/* --- asking ------------------------------------------------------------------
+ */
+
+typedef int read_function(hy_pipeline *p, uint64_t id, char *buffer,
+                          size_t *bytes);
+
+/* A document's text or label as a new string; NULL when it has gone. */
+static char *read_part(hy_pipeline *p, uint64_t id, read_function *read,
+                       size_t *bytes)
+{
+    char *buffer;
+
+    *bytes = 0;
+    if (read(p, id, NULL, bytes) == -ENOENT)
+        return NULL;
+    buffer = malloc(*bytes + 1);
+    if (buffer == NULL || read(p, id, buffer, bytes) != 0) {
+        free(buffer);
+        return NULL;
+    }
+    buffer[*bytes] = '\0';
+    return buffer;
+}
+
+static void show_hit(const struct request *request, size_t rank, float score,
+                     char *label, const char *text, size_t bytes)
+{
+    unsigned columns = isatty(STDOUT_FILENO) ? show_columns(stdout) : 0;
+    char *line = strrchr(label, '\t');
+
+    if (line != NULL)
+        *line++ = '\0';
+    else
+        line = label + strlen(label);
+    if (!request->json) {
+        printf("%2zu  %.4f  ", rank, (double)score);
+        show_text(stdout, label, strlen(label), 0);
+        printf(":%s\n    ", *line != '\0' ? line : "0");
+        show_text(stdout, text, bytes, columns > 8 ? columns - 4 : columns);
+        putchar('\n');
+        return;
+    }
+    printf("%s{\"rank\":%zu,\"score\":%.6f,\"file\":", rank > 1 ? "," : "",
+           rank, (double)score);
+    show_json_string(stdout, label, strlen(label));
+    printf(",\"line\":%s,\"text\":", *line != '\0' ? line : "0");
+    show_json_string(stdout, text, bytes);
+    putchar('}');
+}
+
+static void show_hits(const struct request *request, hy_pipeline *p,
+                      const hy_hit *hits, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t text_bytes, label_bytes;
+        char *text =
+            read_part(p, hits[i].id, hy_pipeline_document, &text_bytes);
+        char *label = read_part(p, hits[i].id, hy_pipeline_label, &label_bytes);
+
+        if (text != NULL && label != NULL)
+            show_hit(request, i + 1, hits[i].score, label, text, text_bytes);
+        free(text);
+        free(label);
+    }
+}
+
+static int ask(const struct request *request, hy_pipeline *p, const char *words)
+{
+    hy_hit *hits = malloc(request->hits * sizeof(*hits));
+    size_t count = 0;
+    uint64_t started;
+    double microseconds;
+    int r;
+
+    if (hits == NULL)
+        return complain_errno(words, -ENOMEM);
+    started = hy_now();
+    r = hy_pipeline_query(p, words, strlen(words), request->hits, hits, &count,
+                          HY_FOREVER);
+    microseconds = (double)(hy_now() - started) / 1e3;
+    if (r != 0) {
+        free(hits);
+        return complain_errno(words, r);
+    }
+    if (request->json) {
+        fputs("{\"query\":", stdout);
+        show_json_string(stdout, words, strlen(words));
+        printf(",\"microseconds\":%.1f,\"hits\":[", microseconds);
+    }
+    show_hits(request, p, hits, count);
+    if (request->json)
+        puts("]}");
+    else
+        printf("%zu hits in %.0f microseconds\n", count, microseconds);
+    fflush(stdout);
+    free(hits);
+    return 0;
+}
+
+static char *join(char **words, int count)
+{
+    size_t bytes = 1;
+    char *all;
+
+    for (int i = 0; i < count; i++)
+        bytes += strlen(words[i]) + 1;
+    all = calloc(1, bytes);
+    for (int i = 0; all != NULL && i < count; i++) {
+        strcat(all, i != 0 ? " " : "");
+        strcat(all, words[i]);
+    }
+    return all;
+}
+
+static int run_query(const struct request *request)
+{
+    char *words;
+    hy_pipeline *p;
+    int failed;
+
+    if (request->word_count == 0)
+        return complain("query", "what for? give it some words");
+    p = open_store(request, false);
+    if (p == NULL)
+        return 1;
+    words = join(request->words, request->word_count);
+    failed = words == NULL || ask(request, p, words) != 0;
+    free(words);
+    return close_store(request, p) | failed;
+}
+
+/* One query a line, until the end of standard input. */
+static int run_repl(const struct request *request)
+{
+    hy_pipeline *p = open_store(request, false);
+    bool prompts = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    int failed = 0;
+
+    if (p == NULL)
+        return 1;
+    for (;;) {
+        if (prompts)
+            fputs("? ", stdout), fflush(stdout);
+        length = getline(&line, &room, stdin);
+        if (length < 0)
+            break;
+        while (length > 0 &&
+               (line[length - 1] == '\n' || line[length - 1] == '\r'))
+            line[--length] = '\0';
+        if (length != 0)
+            failed |= ask(request, p, line);
+    }
+    if (prompts)
+        putchar('\n');
+    free(line);
+    return close_store(request, p) | failed;
+}
+
+/* --- the rest ----------------------------------------------------------------
+ */
+
+static int run_forget(const struct request *request)
+{
+    uint64_t count = 0;
+    hy_pipeline *p;
+    int failed = 0;
+
+    if (request->word_count == 0)
+        return complain("forget", "which files? give it their paths");
+    p = open_store(request, false);
+    if (p == NULL)
+        return 1;
+    for (int i = 0; i < request->word_count; i++) {
+        char *path = realpath(request->words[i], NULL);
+        int r = forget_from(
+            p, first_id(path != NULL ? path : request->words[i]), &count);
+
+        free(path);
+        if (r != 0)
+            failed = complain_errno(request->words[i], r);
+    }
+    printf("%llu documents forgotten\n", (unsigned long long)count);
+    return close_store(request, p) | failed;
+}
+
+static int run_stats(const struct request *request)
+{
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    hy_pipeline *p = open_store(request, false);
+
+    if (p == NULL)
+        return 1;
+    hy_pipeline_stats_get(p, &s);
+    printf(request->json
+               ? "{\"documents\":%llu,\"text_bytes\":%llu,\"used_bytes\":%llu,"
+                 "\"dim\":%zu,\"isa\":\"%s\"}\n"
+               : "%llu documents, %llu bytes of text, %llu bytes used\n"
+                 "%zu components a vector, by %s\n",
+           (unsigned long long)s.documents, (unsigned long long)s.text_bytes,
+           (unsigned long long)s.used_bytes, s.dim, hy_vec_isa());
+    return close_store(request, p);
+}
+
+static bool read_options(struct request *request, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"store", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    char *end;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "s:k:jh", options, NULL)) != -1) {
+        switch (c) {
+        case 's':
+            request->store = optarg;
+            break;
+        case 'k':
+            request->hits = strtoul(optarg, &end, 10);
+            if (*end != '\0' || request->hits == 0 || request->hits > HITS_MAX)
+                return complain(optarg, "-k takes 1 to 10000"), false;
+            break;
+        case 'j':
+            request->json = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            return false;
+        }
+    }
+    request->words = argv + optind;
+    request->word_count = argc - optind;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(const struct request *request);
+    } commands[] = {{"index", run_index},
+                    {"query", run_query},
+                    {"repl", run_repl},
+                    {"forget", run_forget},
+                    {"stats", run_stats}};
+    struct request request = {store_default, HITS_DEFAULT, false, NULL, 0};
+
+    if (!read_options(&request, argc, argv))
+        return 2;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+        if (request.word_count != 0 &&
+            strcmp(request.words[0], commands[i].name) == 0) {
+            request.words++;
+            request.word_count--;
+            return commands[i].run(&request) ? 1 : 0;
+        }
+    fputs(usage, stderr);
+    return 2;
+}
