@@ -17,6 +17,8 @@ HY_RING_DEFINE(event_ring, struct event, 8);
 HY_RING_DEFINE_LOCAL(local_ring, struct event, 8);
 HY_RING_DEFINE(word_ring, uint64_t, 256);
 HY_RING_DEFINE(tiny_ring, char, 1);
+HY_RING_DEFINE(text_ring, const char *, 4);
+HY_RING_DEFINE_LOCAL(pointer_ring, void *, 4);
 
 static struct event event_of(uint32_t number)
 {
@@ -111,6 +113,24 @@ HY_TEST(ring_inline, one_slot_is_enough)
         HY_CHECK_EQ(c, i);
     }
     HY_CHECK_EQ(tiny_ring_pop(&r, &c), -EAGAIN);
+}
+
+HY_TEST(ring_inline, pointers_are_items_like_others)
+{
+    static text_ring texts;
+    static pointer_ring pointers;
+    const char *in[2] = {"one", "two"}, *text = NULL;
+    void *p[2] = {p, NULL};
+    size_t n;
+
+    text_ring_init(&texts);
+    HY_CHECK_EQ(text_ring_push_n(&texts, in, 2), 2);
+    HY_CHECK_STR(*text_ring_peek(&texts, &n), "one");
+    HY_CHECK_EQ(text_ring_pop(&texts, &text), 0);
+    HY_CHECK_STR(text, "one");
+    pointer_ring_init(&pointers);
+    HY_CHECK_EQ(pointer_ring_push_n(&pointers, p, 2), 2);
+    HY_CHECK(*pointer_ring_peek(&pointers, &n) == p && n == 2);
 }
 
 static word_ring words;

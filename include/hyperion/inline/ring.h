@@ -3,7 +3,8 @@
  *
  *      HY_RING_DEFINE(event_ring, struct event, 1024)
  *
- * at file scope declares the type event_ring and, as static inline functions,
+ * at file scope declares the types event_ring and event_ring_item (the second
+ * argument) and, as static inline functions,
  *
  *      void   event_ring_init(event_ring *r);
  *      int    event_ring_push(event_ring *r, struct event item);
@@ -254,13 +255,13 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
 }
 
 /* The functions that touch items, over the index functions hy_ring_<k>_*. */
-#define HY_RING_DEFINE_MOVES(name, type, capacity_, k)                         \
+#define HY_RING_DEFINE_MOVES(name, capacity_, k)                               \
     HY_RING_INLINE void name##_init(name *r)                                   \
     {                                                                          \
         hy_ring_##k##_init(&r->i, (capacity_));                                \
     }                                                                          \
                                                                                \
-    HY_RING_INLINE int name##_push(name *r, type item)                         \
+    HY_RING_INLINE int name##_push(name *r, name##_item item)                  \
     {                                                                          \
         uint64_t tail = r->i.own_tail;                                         \
                                                                                \
@@ -273,7 +274,7 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
         return 0;                                                              \
     }                                                                          \
                                                                                \
-    HY_RING_INLINE int name##_pop(name *r, type *item)                         \
+    HY_RING_INLINE int name##_pop(name *r, name##_item *item)                  \
     {                                                                          \
         uint64_t head = r->i.own_head;                                         \
         int error = hy_ring_##k##_find(&r->i);                                 \
@@ -285,7 +286,7 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
         return 0;                                                              \
     }                                                                          \
                                                                                \
-    HY_RING_INLINE size_t name##_push_n(name *r, const type *items,            \
+    HY_RING_INLINE size_t name##_push_n(name *r, const name##_item *items,     \
                                         size_t count)                          \
     {                                                                          \
         uint64_t at = r->i.own_tail & ((capacity_)-1), room;                   \
@@ -297,15 +298,16 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
         if (room > count)                                                      \
             room = count;                                                      \
         first = (size_t)(room < (capacity_)-at ? room : (capacity_)-at);       \
-        memcpy(&r->slots[at], items, first * sizeof(type));                    \
+        memcpy(&r->slots[at], items, first * sizeof(name##_item));             \
         memcpy(&r->slots[0], items + first,                                    \
-               ((size_t)room - first) * sizeof(type));                         \
+               ((size_t)room - first) * sizeof(name##_item));                  \
         if (room != 0)                                                         \
             hy_ring_##k##_publish(&r->i, r->i.own_tail + room);                \
         return (size_t)room;                                                   \
     }                                                                          \
                                                                                \
-    HY_RING_INLINE size_t name##_pop_n(name *r, type *items, size_t count)     \
+    HY_RING_INLINE size_t name##_pop_n(name *r, name##_item *items,            \
+                                       size_t count)                           \
     {                                                                          \
         uint64_t at = r->i.own_head & ((capacity_)-1), there;                  \
         size_t first;                                                          \
@@ -316,17 +318,18 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
         if (there > count)                                                     \
             there = count;                                                     \
         first = (size_t)(there < (capacity_)-at ? there : (capacity_)-at);     \
-        memcpy(items, &r->slots[at], first * sizeof(type));                    \
+        memcpy(items, &r->slots[at], first * sizeof(name##_item));             \
         memcpy(items + first, &r->slots[0],                                    \
-               ((size_t)there - first) * sizeof(type));                        \
+               ((size_t)there - first) * sizeof(name##_item));                 \
         if (there != 0)                                                        \
             hy_ring_##k##_give_back(&r->i, r->i.own_head + there,              \
                                     HY_RING_LAG(capacity_));                   \
         return (size_t)there;                                                  \
     }
 
-#define HY_RING_DEFINE_SPANS(name, type, capacity_, k)                         \
-    HY_RING_INLINE type *name##_reserve(name *r, size_t want, size_t *got)     \
+#define HY_RING_DEFINE_SPANS(name, capacity_, k)                               \
+    HY_RING_INLINE name##_item *name##_reserve(name *r, size_t want,           \
+                                               size_t *got)                    \
     {                                                                          \
         uint64_t at = r->i.own_tail & ((capacity_)-1);                         \
         uint64_t end = (capacity_)-at, span = 0;                               \
@@ -356,7 +359,7 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
             hy_ring_##k##_publish(&r->i, r->i.own_tail + span);                \
     }                                                                          \
                                                                                \
-    HY_RING_INLINE const type *name##_peek(name *r, size_t *count)             \
+    HY_RING_INLINE const name##_item *name##_peek(name *r, size_t *count)      \
     {                                                                          \
         uint64_t at = r->i.own_head & ((capacity_)-1);                         \
         uint64_t end = (capacity_)-at, span;                                   \
@@ -407,22 +410,24 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
 #define HY_RING_DEFINE(name, type, capacity_)                                  \
     HY_RING_CHECK((capacity_) > 0 && ((capacity_) & ((capacity_)-1)) == 0,     \
                   "the capacity of a ring is a power of two");                 \
+    typedef type name##_item;                                                  \
     typedef struct name {                                                      \
         struct hy_ring_indices i;                                              \
-        HY_RING_LINE type slots[(capacity_)];                                  \
+        HY_RING_LINE name##_item slots[(capacity_)];                           \
     } name;                                                                    \
-    HY_RING_DEFINE_MOVES(name, type, (uint64_t)(capacity_), i)                 \
-    HY_RING_DEFINE_SPANS(name, type, (uint64_t)(capacity_), i)
+    HY_RING_DEFINE_MOVES(name, (uint64_t)(capacity_), i)                       \
+    HY_RING_DEFINE_SPANS(name, (uint64_t)(capacity_), i)
 
 /** Declares a ring within one thread; see the top of this file. */
 #define HY_RING_DEFINE_LOCAL(name, type, capacity_)                            \
     HY_RING_CHECK((capacity_) > 0 && ((capacity_) & ((capacity_)-1)) == 0,     \
                   "the capacity of a ring is a power of two");                 \
+    typedef type name##_item;                                                  \
     typedef struct name {                                                      \
         struct hy_ring_local_indices i;                                        \
-        type slots[(capacity_)];                                               \
+        name##_item slots[(capacity_)];                                        \
     } name;                                                                    \
-    HY_RING_DEFINE_MOVES(name, type, (uint64_t)(capacity_), l)                 \
-    HY_RING_DEFINE_SPANS(name, type, (uint64_t)(capacity_), l)
+    HY_RING_DEFINE_MOVES(name, (uint64_t)(capacity_), l)                       \
+    HY_RING_DEFINE_SPANS(name, (uint64_t)(capacity_), l)
 
 #endif
