@@ -14,6 +14,7 @@
 
 struct hyi_process hyi_process = {
     .fault = {.lock = PTHREAD_MUTEX_INITIALIZER},
+    .slab = {.lock = PTHREAD_MUTEX_INITIALIZER},
     .code_lock = PTHREAD_MUTEX_INITIALIZER,
 };
 

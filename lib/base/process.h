@@ -32,8 +32,21 @@ struct hyi_fault_registry {
     pthread_key_t stack_key; /* frees a thread's alternate stack */
 };
 
+/* Slabs, heaps with a lock, and threads that have caches
+ * (lib/slab/slab_thread.c). The lock is held across fork. */
+struct hyi_slab_registry {
+    pthread_mutex_t lock;
+    struct hy_slab *slabs;
+    struct hy_heap *heaps;
+    struct hyi_slab_thread *threads;
+    uint64_t last_id; /* ids of slabs are never used again */
+    bool is_ready;    /* key and fork handlers are there */
+    pthread_key_t key;
+};
+
 struct hyi_process {
     struct hyi_fault_registry fault;
+    struct hyi_slab_registry slab;
     _Atomic int barrier;         /* membarrier, private expedited (os.h) */
     _Atomic unsigned pager_caps; /* hy_pager_caps, once probed; 0: not yet */
     _Atomic int barrier_core;    /* the same, refetching instructions */

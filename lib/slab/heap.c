@@ -22,12 +22,7 @@
 #include "os.h"
 #include "poison.h"
 
-enum {
-    KNOWN_FLAGS = HY_HEAP_SHARED,
-    DEFAULT_BYTES = 1 << 30,
-    /* Larger regions are not poisoned before a block was freed in them. */
-    POISON_REGION_MAX = 64 << 20
-};
+enum { KNOWN_FLAGS = HY_HEAP_SHARED, DEFAULT_BYTES = 1 << 30 };
 
 /* --- geometry ------------------------------------------------------------- */
 
@@ -105,11 +100,17 @@ static hy_heap *handle_create(void *memory, const struct hyi_heap_shape *shape,
     heap->report = options->report;
     hyi_name_copy(heap->name, sizeof(heap->name), options->name);
     pthread_mutex_init(&heap->lock, NULL);
+    if (heap->shared && hyi_heap_register(heap) != 0) {
+        free(heap);
+        return NULL;
+    }
     return heap;
 }
 
 static void handle_destroy(hy_heap *heap)
 {
+    if (heap->shared)
+        hyi_heap_unregister(heap);
     pthread_mutex_destroy(&heap->lock);
     free(heap);
 }
@@ -151,17 +152,11 @@ static void format_header(hy_heap *heap)
  */
 static void format(hy_heap *heap)
 {
-    char *payload = hyi_granule_address(heap, heap->shape.first);
-    uint64_t bytes = (heap->shape.end - heap->shape.first) << HYI_GRANULE_SHIFT;
-
     format_header(heap);
     memset(heap->header->heads, 0,
            heap->shape.classes * sizeof(heap->header->heads[0]));
     hyi_heap_empty(heap);
-    if (bytes > POISON_REGION_MAX)
-        return;
-    hyi_poison(payload, (size_t)bytes);
-    heap->poisoned_end = heap->shape.end;
+    hyi_heap_poison_all(heap);
 }
 
 static int format_with(hy_heap **out, void *memory, uint64_t bytes,
@@ -340,8 +335,7 @@ int hy_heap_destroy(hy_heap *heap)
 {
     if (heap == NULL)
         return 0;
-    /* Not all of it: shadow memory of a terabyte is not to be had. */
-    hyi_unpoison(heap->base, (size_t)(heap->poisoned_end << HYI_GRANULE_SHIFT));
+    hyi_heap_unpoison(heap, heap->base, heap->shape.bytes);
     if (heap->origin != HYI_HEAP_CALLER)
         region_release(heap->base, &heap->backing, heap->origin_bytes);
     handle_destroy(heap);
@@ -353,6 +347,7 @@ int hy_heap_reset(hy_heap *heap)
     if (heap == NULL)
         return -EINVAL;
     hyi_heap_lock(heap);
+    hyi_heap_unpoison(heap, heap->base, heap->shape.bytes);
     format(heap);
     heap->damaged = false;
     hyi_heap_unlock(heap);

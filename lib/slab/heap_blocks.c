@@ -22,12 +22,7 @@
 #include "heap_layout.h"
 #include "poison.h"
 
-enum {
-    ALIGN_SHIFT_MAX = 36,
-    /* Shadow memory is an eighth of what is poisoned: no more than this of one
-     * block. */
-    POISON_BYTES_MAX = 1 << 30
-};
+enum { ALIGN_SHIFT_MAX = 36 };
 
 /* --- lists ---------------------------------------------------------------- */
 
@@ -450,30 +445,15 @@ static uint64_t granules_for(const hy_heap *heap, size_t bytes)
     return n != 0 ? n : 1;
 }
 
-static void poison_granules(hy_heap *heap, uint64_t from, uint64_t to)
-{
-    const uint64_t most = POISON_BYTES_MAX >> HYI_GRANULE_SHIFT;
-
-    if (to - from > most)
-        to = from + most;
-    if (to > heap->poisoned_end)
-        heap->poisoned_end = to;
-    hyi_poison(hyi_granule_address(heap, from),
-               (size_t)((to - from) << HYI_GRANULE_SHIFT));
-}
-
 /* What follows the bytes asked for is out of bounds. */
-static void bounds_set(hy_heap *heap, uint64_t granule, size_t bytes,
-                       uint64_t n)
+static void bounds_set(hy_heap *heap, void *p, size_t bytes, uint64_t n)
 {
-    char *p = hyi_granule_address(heap, granule);
-
+    if (!HYI_POISONS)
+        return;
     if (bytes == 0)
         bytes = 1;
-    if (granule + n > heap->poisoned_end)
-        heap->poisoned_end = granule + n;
-    hyi_unpoison(p, bytes);
-    hyi_poison(p + bytes, (size_t)(n << HYI_GRANULE_SHIFT) - bytes);
+    hyi_heap_unpoison(heap, p, bytes);
+    hyi_poison((char *)p + bytes, (size_t)(n << HYI_GRANULE_SHIFT) - bytes);
 }
 
 static void *alloc_block(hy_heap *heap, uint64_t align, size_t bytes)
@@ -498,7 +478,7 @@ static void *alloc_block(hy_heap *heap, uint64_t align, size_t bytes)
     if (align > 1)
         kept_set(heap, granule, align);
     p = hyi_granule_address(heap, granule);
-    bounds_set(heap, granule, bytes, n);
+    bounds_set(heap, p, bytes, n);
     return p;
 }
 
@@ -554,7 +534,7 @@ static int free_block(hy_heap *heap, void *p)
         hyi_heap_damage(heap, "tags");
         return -EBADMSG;
     }
-    poison_granules(heap, granule, end);
+    hyi_heap_poison(heap, granule, end);
     heap->frees++;
     return 0;
 }
@@ -616,7 +596,7 @@ static void *move(hy_heap *heap, void *p, uint64_t old_bytes, uint64_t align,
 
     if (q == NULL)
         return NULL;
-    hyi_unpoison(p, (size_t)old_bytes);
+    hyi_heap_unpoison(heap, p, old_bytes);
     memcpy(q, p, (size_t)(old_bytes < bytes ? old_bytes : bytes));
     if (free_block(heap, p) != 0)
         return NULL;
@@ -644,8 +624,8 @@ static void *realloc_block(hy_heap *heap, void *p, size_t bytes)
     if (header->used_granules > header->peak_granules)
         header->peak_granules = header->used_granules;
     if (granule + n < old_end)
-        poison_granules(heap, granule + n, old_end);
-    bounds_set(heap, granule, bytes, n);
+        hyi_heap_poison(heap, granule + n, old_end);
+    bounds_set(heap, p, bytes, n);
     return p;
 }
 

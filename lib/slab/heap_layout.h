@@ -122,10 +122,10 @@ struct hy_heap {
     uint64_t origin_bytes;
     hy_backing backing;
     uint64_t allocs, frees, failed_allocs, refused_frees;
-    uint64_t poisoned_end; /* granule; nothing from there on was poisoned */
     hy_report report;
     char name[32];
-    pthread_mutex_t lock; /* when shared */
+    pthread_mutex_t lock;         /* when shared */
+    struct hy_heap *next, **link; /* when shared: in the registry */
 };
 
 /* --- geometry ------------------------------------------------------------- */
@@ -275,12 +275,23 @@ static inline void hyi_heap_unlock(const hy_heap *heap)
 /* Marks the handle and reports, once. */
 void hyi_heap_damage(hy_heap *heap, const char *where);
 
+/* Has the lock held across fork (slab_thread.c). 0 or a negative errno value.
+ */
+int hyi_heap_register(hy_heap *heap);
+void hyi_heap_unregister(hy_heap *heap);
+
 /* Makes the payload one free block. Before: the header is new. */
 void hyi_heap_empty(hy_heap *heap);
 
 /* Validates what can be seen without reading the tags. */
 bool hyi_heap_header_is_sound(const hy_heap *heap);
 bool hyi_heap_lists_are_sound(const hy_heap *heap);
+
+/* For AddressSanitizer (heap_poison.c): free blocks and what follows a block's
+ * bytes; and the reverse, which reads no shadow where nothing was poisoned. */
+void hyi_heap_poison(const hy_heap *heap, uint64_t from, uint64_t to);
+void hyi_heap_poison_all(const hy_heap *heap);
+void hyi_heap_unpoison(const hy_heap *heap, const void *p, uint64_t bytes);
 
 /* The free block of the window that fits best: at least n granules from a
  * start aligned to align granules. Gives its end and the granules to skip; 0
