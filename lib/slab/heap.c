@@ -86,11 +86,10 @@ void hyi_heap_damage(hy_heap *heap, const char *where)
 static hy_heap *handle_create(void *memory, const struct hyi_heap_shape *shape,
                               const hy_heap_options *options)
 {
-    hy_heap *heap = malloc(sizeof(*heap));
+    hy_heap *heap = calloc(1, sizeof(*heap));
 
     if (heap == NULL)
         return NULL;
-    memset(heap, 0, sizeof(*heap));
     heap->base = memory;
     heap->shape = *shape;
     heap->header = memory;

@@ -722,7 +722,7 @@ HY_TEST(slab_heap, takes_memory_from_a_backing)
     lender.shift = 8;
     HY_CHECK_EQ(hy_heap_create(&heap, &o), -EINVAL);
     lender.shift = 64;
-    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_heap_create(&heap, &o), -ENOMEM);
     hy_fail_none();
     HY_CHECK(heap == NULL && lender.acquired == 2 && lender.released == 2);
@@ -742,15 +742,15 @@ HY_TEST(slab_heap, survives_failing_calls)
     HY_CHECK_EQ(hy_heap_create(&heap, NULL), -ENOMEM);
     HY_CHECK_EQ(hy_fail_hits(), 1);
     hy_fail_none();
-    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_heap_create(&heap, NULL), -ENOMEM);
     HY_CHECK_EQ(hy_fail_hits(), 1);
-    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_heap_format(&heap, memory, REGION_BYTES), -ENOMEM);
     HY_CHECK_EQ(hy_heap_format(&heap, memory, REGION_BYTES), 0);
     hy_heap_destroy(heap);
     heap = NULL;
-    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_heap_attach(&heap, memory, REGION_BYTES), -ENOMEM);
     hy_fail_none();
     HY_CHECK(heap == NULL);
