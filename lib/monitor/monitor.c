@@ -22,6 +22,7 @@
 #include "os.h"
 #include "sample.h"
 #include "segment.h"
+#include "trace.h"
 
 enum {
     PERIOD_DEFAULT_NS = 100000000,
@@ -260,6 +261,7 @@ int hy_monitor_snapshot(hy_monitor *m, hy_monitor_sample *out)
     pthread_mutex_lock(&m->lock);
     take_sample(m, true);
     r = hyi_struct_fill(out, &m->sample, sizeof(m->sample));
+    HYI_TRACE("snapshot", m->sample.number);
     pthread_mutex_unlock(&m->lock);
     return r;
 }

@@ -46,7 +46,6 @@ static int analyse(struct lane *lane, const struct message *m)
     if (r != 0)
         return r;
     entry.sq8 = hy_vec_sq8_encode(lane->vector, library->dim, lane->codes);
-    HYI_TRACE("encode", m->id);
     return keep(p, &entry, false);
 }
 

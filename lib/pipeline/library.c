@@ -15,7 +15,6 @@
 
 #include "bits.h"
 #include "check.h"
-#include "trace.h"
 
 static const uint64_t library_magic = 0x736b6f6f62797248u; /* "Hrybooks" */
 
@@ -196,7 +195,6 @@ int hyi_library_put(struct library *library, const struct entry *entry)
                                          entry->label_bytes);
     if (document == NULL)
         return -ENOMEM;
-    HYI_TRACE("alloc", entry->text_bytes);
     document->text_bytes = (uint32_t)entry->text_bytes;
     document->label_bytes = (uint32_t)entry->label_bytes;
     memcpy(document->data, entry->text, entry->text_bytes);

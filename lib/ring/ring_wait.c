@@ -30,6 +30,7 @@
 #include "arch.h"
 #include "os.h"
 #include "park.h"
+#include "trace.h"
 
 /* Pauses before parking: at the most about what a park and its wake cost
  * (10-20 us), at the least what finds out that spinning would pay again. */
@@ -204,6 +205,8 @@ int hy_ring_push_wait(hy_ring *ring, const void *item, hy_deadline until)
         /* After -ETIMEDOUT once more: room may have come with it. */
         r = hy_ring_push(ring, item);
     }
+    if (r == 0)
+        HYI_TRACE("push", p->tail);
     return r;
 }
 
@@ -221,5 +224,7 @@ int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until)
             return waited;
         r = hy_ring_pop(ring, item);
     }
+    if (r == 0)
+        HYI_TRACE("pop", c->head);
     return r;
 }

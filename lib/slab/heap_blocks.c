@@ -21,6 +21,7 @@
 
 #include "heap_layout.h"
 #include "poison.h"
+#include "trace.h"
 
 enum { ALIGN_SHIFT_MAX = 36 };
 
@@ -502,6 +503,7 @@ void *hy_heap_alloc(hy_heap *heap, size_t bytes)
     hyi_heap_lock(heap);
     p = alloc_counted(heap, 1, bytes);
     hyi_heap_unlock(heap);
+    HYI_TRACE("alloc", bytes);
     return p;
 }
 

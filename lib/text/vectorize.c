@@ -33,6 +33,7 @@
 #include "stem.h"
 #include "stop_words.h"
 #include "word.h"
+#include "trace.h"
 
 enum {
     DIM_MAX = 65536,
@@ -386,11 +387,13 @@ int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
     f.touched = f.seen = 0;
     do {
         count = next_kept(v, &cursor, words);
+        HYI_TRACE("token", count);
         add_words(&f, words, count);
     } while (count == BATCH);
     if (f.touched <= TOUCHED_MAX - FEATURE_BUCKETS)
         finish_sparse(&f);
     else
         finish_dense(v, out);
+    HYI_TRACE("vectorize", v->dim);
     return 0;
 }

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "trace.h"
 
 enum { BLOCK = 256, SUM_BLOCK = 1 << 20 };
 
@@ -116,6 +117,7 @@ hy_sq8 hy_vec_sq8_encode(const float *x, size_t n, int8_t *codes)
     else
         sum = encode_copied(x, n, &r, inverse * 2, codes);
     q.sum = hyi_saturate(sum);
+    HYI_TRACE("encode", n);
     return q;
 }
 
