@@ -82,11 +82,15 @@ void bench_wrong(const char *what);
 /* The compiler must assume that the value is used. */
 #define BENCH_USE(value) __asm__ volatile("" : : "g"(value) : "memory")
 
-/* What a contender that is not on this system says. */
-#define BENCH_ABSENT(name)                                                     \
-    {                                                                          \
-        name, 0, 0, "not on this system"                                       \
-    }
+/*
+ * A peer that a .cpp file defines: a constant, zero where it is absent. Without
+ * a C++ compiler it is zero everywhere.
+ */
+#if defined(__cplusplus) || defined(HY_HAVE_CXX)
+#define BENCH_CXX_PEER(...) extern __VA_ARGS__
+#else
+#define BENCH_CXX_PEER(...) static __VA_ARGS__ __attribute__((unused))
+#endif
 
 #ifdef __cplusplus
 }

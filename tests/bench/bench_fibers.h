@@ -24,12 +24,12 @@ extern "C" {
 #endif
 
 /* NULL where the peer is absent. */
-extern double (*const fcontext_same_site)(void *count);
-extern double (*const fcontext_two_sites)(void *count);
-extern double (*const fcontext_nested)(void *count);
-extern double (*const boost_fiber_yield)(void *load);
-extern double (*const boost_fiber_spawn)(void *count);
-extern double (*const boost_fiber_skynet)(void *load);
+BENCH_CXX_PEER(double (*const fcontext_same_site)(void *count));
+BENCH_CXX_PEER(double (*const fcontext_two_sites)(void *count));
+BENCH_CXX_PEER(double (*const fcontext_nested)(void *count));
+BENCH_CXX_PEER(double (*const boost_fiber_yield)(void *load));
+BENCH_CXX_PEER(double (*const boost_fiber_spawn)(void *count));
+BENCH_CXX_PEER(double (*const boost_fiber_skynet)(void *load));
 
 #ifdef __cplusplus
 }

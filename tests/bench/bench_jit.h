@@ -6,6 +6,8 @@
 #ifndef HY_BENCH_JIT_H
 #define HY_BENCH_JIT_H
 
+#include "bench.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,10 +29,12 @@ int jit_test8_o3(const void *const *columns, uint64_t row);
 int jit_test2_o3(const void *const *columns, uint64_t row);
 
 /* Each makes code; NULL where the peer is absent. */
-extern double (*const asmjit_emit)(void *count); /* ns an instruction */
-extern double (*const xbyak_emit)(void *count);
-extern double (*const asmjit_compile)(void *count); /* ns an expression */
-extern jit_function (*const asmjit_expression)(void);
+BENCH_CXX_PEER(
+    double (*const asmjit_emit)(void *count)); /* ns an instruction */
+BENCH_CXX_PEER(double (*const xbyak_emit)(void *count));
+BENCH_CXX_PEER(
+    double (*const asmjit_compile)(void *count)); /* ns an expression */
+BENCH_CXX_PEER(jit_function (*const asmjit_expression)(void));
 
 #ifdef __cplusplus
 }

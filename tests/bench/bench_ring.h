@@ -37,8 +37,10 @@ extern "C" {
 #endif
 
 /* From bench_ring_peers.cpp and bench_ring_ck.c; absent ones have no name. */
-extern const struct ring_peer ring_boost, ring_boost_batch, ring_boost_wide;
-extern const struct ring_peer ring_readerwriter;
+BENCH_CXX_PEER(const struct ring_peer ring_boost);
+BENCH_CXX_PEER(const struct ring_peer ring_boost_batch);
+BENCH_CXX_PEER(const struct ring_peer ring_boost_wide);
+BENCH_CXX_PEER(const struct ring_peer ring_readerwriter);
 extern const struct ring_peer ring_ck;
 
 #ifdef __cplusplus

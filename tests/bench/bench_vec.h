@@ -7,6 +7,8 @@
 #ifndef HY_BENCH_VEC_H
 #define HY_BENCH_VEC_H
 
+#include "bench.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,8 +30,10 @@ float vec_read_both(const float *a, const float *b, size_t n);
 uint64_t vec_read_one(const void *p, size_t bytes);
 
 /* NULL where faiss is absent. */
-extern float (*const faiss_dot)(const float *a, const float *b, size_t n);
-extern float (*const faiss_l2sq)(const float *a, const float *b, size_t n);
+BENCH_CXX_PEER(float (*const faiss_dot)(const float *a, const float *b,
+                                        size_t n));
+BENCH_CXX_PEER(float (*const faiss_l2sq)(const float *a, const float *b,
+                                         size_t n));
 
 #ifdef __cplusplus
 }
