@@ -382,16 +382,22 @@ static bool guard_together(char *first, size_t guard_bytes, size_t stride,
                            size_t count)
 {
     struct iovec range[GUARDS_AT_ONCE];
-    long fd = syscall(SYS_pidfd_open, getpid(), 0); /* a child's is another */
-    long done;
+    long fd, done;
 
-    if (fd < 0)
+    if (atomic_load_explicit(&hyi_process.guards_together,
+                             memory_order_relaxed) == HYI_PROBE_NO)
         return false;
+    fd = syscall(SYS_pidfd_open, getpid(), 0); /* a child's is another */
     for (size_t i = 0; i < count; i++)
         range[i] = (struct iovec){first + i * stride, guard_bytes};
-    done =
-        syscall(SYS_process_madvise, fd, range, count, ADVICE_GUARD_INSTALL, 0);
-    close((int)fd);
+    done = fd < 0 ? -1
+                  : syscall(SYS_process_madvise, fd, range, count,
+                            ADVICE_GUARD_INSTALL, 0);
+    if (fd >= 0)
+        close((int)fd);
+    atomic_store_explicit(&hyi_process.guards_together,
+                          done < 0 ? HYI_PROBE_NO : HYI_PROBE_YES,
+                          memory_order_relaxed);
     return done == (long)(count * guard_bytes);
 }
 
