@@ -130,7 +130,8 @@ struct hyi_worker {
     /* The owner's alone; zero at each start of a runtime. */
     struct hyi_fiber *current HYI_ALIGNED; /* &base while in the scheduler */
     unsigned tick;          /* picks left until timers are looked at */
-    unsigned fresh_streak;  /* unstarted fibers taken in a row */
+    unsigned streak;        /* picks in a row from the preferred queue */
+    bool newest_first;      /* unstarted fibers: a tree is being walked */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */
@@ -187,6 +188,7 @@ struct hy_runtime {
     unsigned worker_count, active; /* active: 1 when polled */
     unsigned flags;
     size_t stack_bytes, fibers_max;
+    unsigned class; /* of a default stack */
     uint64_t seed;
     hy_report report;
     char name[HYI_NAME_BYTES];

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -108,8 +109,9 @@ static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
     return f;
 }
 
-/* The oldest, by the owner, whose own bottom needs no ordering. */
-static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q)
+/* The oldest, by the owner, whose own bottom needs no ordering. alone: there
+   are no thieves. */
+static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q, bool alone)
 {
     int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
     int64_t top = atomic_load_explicit(&q->top, memory_order_acquire);
@@ -120,6 +122,10 @@ static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q)
         struct hyi_fiber *f = atomic_load_explicit(
             &a->cell[(size_t)top & a->mask], memory_order_relaxed);
 
+        if (alone) {
+            atomic_store_explicit(&q->top, top + 1, memory_order_relaxed);
+            return f;
+        }
         if (atomic_compare_exchange_weak_explicit(&q->top, &top, top + 1,
                                                   memory_order_seq_cst,
                                                   memory_order_acquire))
@@ -129,7 +135,7 @@ static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q)
 }
 
 /* The newest; owner only. */
-static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q)
+static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
 {
     int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed) - 1;
     struct hyi_deque_array *a =
@@ -137,6 +143,13 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q)
     struct hyi_fiber *f = NULL;
     int64_t top;
 
+    if (alone) {
+        if (bottom < atomic_load_explicit(&q->top, memory_order_relaxed))
+            return NULL;
+        atomic_store_explicit(&q->bottom, bottom, memory_order_relaxed);
+        return atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
+                                    memory_order_relaxed);
+    }
     atomic_store_explicit(&q->bottom, bottom, memory_order_relaxed);
     /* Orders the store of bottom before the load of top, against the fence in
        hyi_deque_steal: one of the two sees the other. */

@@ -28,8 +28,14 @@ static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
 static int read_options(const hy_runtime *rt, const hy_fiber_options *src,
                         hy_fiber_options *o, unsigned *class)
 {
-    int r = hyi_options_read(o, sizeof(*o), src), c;
+    int r, c;
 
+    if (HYI_LIKELY(src == NULL)) {
+        *o = (hy_fiber_options){.size = sizeof(*o)};
+        *class = rt->class;
+        return 0;
+    }
+    r = hyi_options_read(o, sizeof(*o), src);
     if (r != 0)
         return r;
     if ((o->flags & ~flags_known) != 0 || o->worker < 0 ||
@@ -131,10 +137,12 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     life = atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
     id = hyi_fiber_id(rt, f, life);
     /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
-       Sequentially consistent: either this sees a stop, or the stop's walk
-       sees the fiber. */
-    atomic_store_explicit(&f->life, life, memory_order_seq_cst);
-    if (atomic_load_explicit(&rt->stop, memory_order_seq_cst) != 0)
+       Either this sees a stop, or the stop's walk sees the fiber: the barrier
+       in hyi_cancel_all orders the store before the load. */
+    atomic_store_explicit(&f->life, life, memory_order_release);
+    if (HYI_UNLIKELY(rt->need_fence))
+        atomic_thread_fence(memory_order_seq_cst);
+    if (HYI_UNLIKELY(atomic_load_explicit(&rt->stop, memory_order_relaxed)))
         atomic_fetch_or(&f->life, HYI_LIFE_CANCELLED);
     if (out != NULL)
         *out = id;
@@ -216,6 +224,16 @@ static bool leave_joiners(struct hyi_fiber *f, uint64_t generation,
     return true;
 }
 
+/* LOCKED off and JOINED on in one step; release: pairs with the acquires of
+   hyi_fiber_lock and of the end. */
+static void unlock_joined(struct hyi_fiber *f, bool was_joined)
+{
+    uint64_t change = was_joined ? 0 - (uint64_t)HYI_LIFE_LOCKED
+                                 : HYI_LIFE_JOINED - HYI_LIFE_LOCKED;
+
+    atomic_fetch_add_explicit(&f->life, change, memory_order_release);
+}
+
 int hy_fiber_join(hy_fiber fiber, hy_deadline until)
 {
     uint64_t generation = hyi_generation(fiber.id);
@@ -238,8 +256,7 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
     if (f->joiners != NULL)
         f->joiners->prev = &waiter;
     f->joiners = &waiter;
-    atomic_fetch_or_explicit(&f->life, HYI_LIFE_JOINED, memory_order_relaxed);
-    hyi_fiber_unlock(f);
+    unlock_joined(f, waiter.next != NULL);
     r = hyi_park(&waiter, until);
     if (r != 0 && !leave_joiners(f, generation, &waiter)) {
         hyi_park_claimed(&waiter);
@@ -278,7 +295,12 @@ int hy_fiber_cancel(hy_fiber fiber)
 
 void hyi_cancel_all(hy_runtime *rt)
 {
-    size_t used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
+    size_t used;
+
+    /* Partner: the store of life, then the load of stop, in hy_fiber_spawn. */
+    if (hyi_os_barrier() != 0)
+        atomic_thread_fence(memory_order_seq_cst);
+    used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
 
     for (size_t i = 0; i < used; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);

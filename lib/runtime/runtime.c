@@ -180,6 +180,7 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     rt->worker_count = rt->active = o.workers;
     rt->flags = o.flags;
     rt->stack_bytes = o.stack_bytes;
+    rt->class = (unsigned)hyi_stack_class(o.stack_bytes, true);
     rt->fibers_max = o.fibers_max;
     rt->seed = o.seed;
     rt->report = o.report;

@@ -57,18 +57,6 @@ static bool class_is_guarded(unsigned class)
     return class < HYI_STACK_SIZES;
 }
 
-size_t hyi_stack_class_bytes(unsigned class)
-{
-    return (size_t)1 << (HYI_STACK_BYTES_LOG2_MIN + class % HYI_STACK_SIZES);
-}
-
-unsigned hyi_stack_pool_most(unsigned class)
-{
-    size_t most = ((size_t)4 << 20) / hyi_stack_class_bytes(class);
-
-    return most < 1 ? 1 : most > 64 ? 64 : (unsigned)most;
-}
-
 /* --- segments --------------------------------------------------------------
  */
 

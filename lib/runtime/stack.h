@@ -78,10 +78,25 @@ struct hyi_stack_pool {
 
 /* The class of a stack; -1 when the size is out of range. */
 int hyi_stack_class(size_t bytes, bool guarded);
-size_t hyi_stack_class_bytes(unsigned class);
+static inline unsigned hyi_stack_class_log2(unsigned class)
+{
+    return HYI_STACK_BYTES_LOG2_MIN +
+           (class < HYI_STACK_SIZES ? class : class - HYI_STACK_SIZES);
+}
 
-/* Stacks, and claims, that a worker keeps of a class at most. */
-unsigned hyi_stack_pool_most(unsigned class);
+static inline size_t hyi_stack_class_bytes(unsigned class)
+{
+    return (size_t)1 << hyi_stack_class_log2(class);
+}
+
+/* Stacks, and claims, that a worker keeps of a class at most: 4 MiB of them,
+   but 64 at most and one at least. */
+static inline unsigned hyi_stack_pool_most(unsigned class)
+{
+    unsigned log2 = hyi_stack_class_log2(class);
+
+    return log2 <= 16 ? 64 : log2 >= 22 ? 1 : 1u << (22 - log2);
+}
 
 /*
  * Promises count more stacks. 0, -ENOMEM (no addresses), -EAGAIN (guards would

@@ -28,9 +28,12 @@
 enum {
     TICK = 32,         /* picks between two looks at the clock: under 1 ns each,
                           where a read of it takes 25 */
-    FRESH_IN_ROW = 64, /* then a ready fiber is due */
+    STREAK_MOST = 32,  /* picks from one queue, then the other is due */
     NEWEST_ABOVE = 32, /* unstarted fibers; fewer are taken oldest first */
-    READY_FIRST = 64
+    READY_FIRST = 64,
+    STACKS_AHEAD = 3,
+    SLOTS_AHEAD = 6,
+    FRAME_BYTES = 256 /* of the switch, of hop, of who called it */
 };
 enum { VIRTUAL_STEP_NS = 10 };
 
@@ -129,6 +132,21 @@ static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
     enqueue(&w->ready, f);
 }
 
+/* The slot of a fiber six turns ahead, and the frames on the stack of the one
+   three ahead, whose slot has arrived by then. An unstarted fiber has a code
+   address there, which is harmless. */
+static void prefetch_ahead(const struct hyi_ready *q)
+{
+    const struct hyi_fiber *near;
+
+    if (q->tail - q->head <= SLOTS_AHEAD)
+        return;
+    __builtin_prefetch(q->ring[(q->head + SLOTS_AHEAD) & q->mask], 1);
+    near = q->ring[(q->head + STACKS_AHEAD) & q->mask];
+    for (unsigned i = 0; i < FRAME_BYTES; i += 64)
+        __builtin_prefetch((const char *)near->sp + i, 1);
+}
+
 static struct hyi_fiber *pop_ready(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
@@ -145,13 +163,7 @@ static struct hyi_fiber *pop_ready(struct hyi_worker *w)
             return f;
         }
         f = q->ring[q->head++ & q->mask];
-        /* Ahead in the ring: the fiber's line, then its stack's. */
-        if (q->tail - q->head > 3) {
-            struct hyi_fiber *near = q->ring[(q->head + 1) & q->mask];
-
-            __builtin_prefetch(q->ring[(q->head + 3) & q->mask]);
-            __builtin_prefetch(near->sp);
-        }
+        prefetch_ahead(q);
         return f;
     }
     f = q->spill_first;
@@ -183,11 +195,13 @@ static void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
 }
 
 /* Oldest first while there are few, so that siblings run in the order of their
-   spawning; newest first when there are many, so that a tree of forks is walked
-   depth first and its leaves share a few warm stacks. */
+   spawning; newest first from the moment there are many until none is left, so
+   that a tree of forks is walked depth first and its leaves share a few warm
+   stacks. */
 static struct hyi_fiber *pop_fresh(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->fixed_first;
+    bool alone = w->rt->active == 1;
     int64_t count;
 
     if (f != NULL) {
@@ -195,10 +209,14 @@ static struct hyi_fiber *pop_fresh(struct hyi_worker *w)
         return f;
     }
     count = hyi_deque_count(&w->deque);
+    if (count > NEWEST_ABOVE)
+        w->newest_first = true;
+    else if (count <= 0)
+        w->newest_first = false;
     if (count <= 0)
         return NULL;
-    return count > NEWEST_ABOVE ? hyi_deque_pop(&w->deque)
-                                : hyi_deque_take(&w->deque);
+    return w->newest_first ? hyi_deque_pop(&w->deque, alone)
+                           : hyi_deque_take(&w->deque, alone);
 }
 
 static bool has_fresh(const struct hyi_worker *w)
@@ -329,9 +347,19 @@ void hyi_worker_service(struct hyi_worker *w)
 /* --- choosing ---------------------------------------------------------------
  */
 
+/* Unstarted before ready while there are few: they were promised a start. In a
+   tree of forks ready before unstarted: a parent that was woken may end, and
+   give its stack to the next. Either way the other queue is due in the end. */
 static bool wants_fresh(struct hyi_worker *w)
 {
-    return has_fresh(w) && w->fresh_streak < FRESH_IN_ROW;
+    bool many = w->newest_first, preferred;
+
+    if (!has_fresh(w))
+        return false;
+    preferred = ++w->streak < STREAK_MOST;
+    if (!preferred)
+        w->streak = 0;
+    return many ? !preferred || w->ready.head == w->ready.tail : preferred;
 }
 
 static struct hyi_fiber *pick(struct hyi_worker *w)
@@ -347,11 +375,8 @@ static struct hyi_fiber *pick(struct hyi_worker *w)
         if (w->bound_reached)
             return NULL;
     }
-    if (wants_fresh(w) && (f = pop_fresh(w)) != NULL) {
-        w->fresh_streak++;
+    if (wants_fresh(w) && (f = pop_fresh(w)) != NULL)
         return f;
-    }
-    w->fresh_streak = 0;
     f = pop_ready(w);
     return f != NULL ? f : pop_fresh(w);
 }
