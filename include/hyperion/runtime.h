@@ -27,7 +27,8 @@ typedef struct hy_runtime hy_runtime;
 
 /** Flags of hy_runtime_options. */
 enum hy_runtime_flag {
-    /** Each worker thread is bound to one processor. */
+    /** Each worker thread is bound to one processor (the caller of
+     *  hy_runtime_run or hy_runtime_poll is not). */
     HY_RUNTIME_PIN = 1u << 0,
     /** An idle worker spins for new work and never sleeps: wakes cost
      *  nanoseconds, a processor is busy all the time. */
@@ -84,7 +85,8 @@ HY_API int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options);
 
 /**
  * Runs fibers; the caller becomes worker 0, the other workers are threads that
- * end before it returns. May be called again afterwards.
+ * end before it returns. May be called again afterwards; fibers that are still
+ * parked then continue on new threads.
  * @return 0 when no live fiber is left; -ECANCELED when none is left after
  * hy_runtime_stop; -EDEADLK when in a closed runtime none can ever run again
  * (who waits for what goes to the report callback; the fibers stay parked, and

@@ -3,6 +3,7 @@
  * cancellation, several workers, stops, polling, simulation.
  */
 #include <errno.h>
+#include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -719,4 +720,114 @@ HY_TEST(runtime, errno_belongs_to_the_fiber)
     run_to_the_end(rt);
     HY_CHECK_EQ(errno_seen, 2);
     HY_CHECK_EQ(errno, 55);
+}
+
+/* --- measured, and with a floating-point environment ------------------------
+ */
+
+static hy_fiber measured;
+
+static int check_times(const hy_fiber_info *info, void *arg)
+{
+    if (info->fiber.id != ((hy_fiber *)arg)->id)
+        return 0;
+    HY_CHECK(info->run_ns >= 2 * MS && info->run_ns < 2000ull * MS);
+    HY_CHECK(info->wait_ns >= 3 * MS);
+    HY_CHECK(info->delay_ns > 0);
+    return 1;
+}
+
+static void busy_then_wait(void *arg)
+{
+    uint64_t end = hy_now() + 2 * MS;
+
+    (void)arg;
+    while (hy_now() < end)
+        ;
+    hy_fiber_sleep(hy_after(3 * MS));
+    hy_fiber_yield();
+    hy_fiber_sleep(HY_FOREVER);
+}
+
+static void look_at_times(void *arg)
+{
+    hy_fiber_sleep(hy_after(20 * MS));
+    HY_CHECK_EQ(hy_fiber_each(arg, check_times, &measured), 1);
+    joined++;
+    hy_runtime_stop(arg);
+}
+
+HY_TEST(runtime, times_are_measured_when_asked_for)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE);
+
+    joined = 0;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, busy_then_wait, NULL, NULL, &measured), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, look_at_times, rt, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+    HY_CHECK_EQ(joined, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void round_up(void *arg)
+{
+    fesetround(FE_UPWARD);
+    for (int i = 0; i < 3; i++) {
+        hy_fiber_yield();
+        *(int *)arg += fegetround() == FE_UPWARD;
+    }
+}
+
+static void round_to_nearest(void *arg)
+{
+    for (int i = 0; i < 4; i++) {
+        *(int *)arg += fegetround() == FE_TONEAREST;
+        hy_fiber_yield();
+    }
+}
+
+HY_TEST(runtime, a_floating_point_environment_of_its_own)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    int up = 0, nearest = 0, own = 0;
+
+    o.flags = HY_FIBER_FP_ENV;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, round_up, &up, &o, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, round_to_nearest, &nearest, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, round_to_nearest, &own, &o, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(up, 3);
+    HY_CHECK_EQ(nearest, 4);
+    HY_CHECK_EQ(own, 4);
+    HY_CHECK_EQ(fegetround(), FE_TONEAREST);
+}
+
+/* --- one runtime inside another ---------------------------------------------
+ */
+
+static void run_another(void *arg)
+{
+    hy_runtime *inner = make(1, 0);
+    hy_fiber self = hy_fiber_self();
+    atomic_int *count = arg;
+
+    for (int i = 0; i < 5; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(inner, add_one, count, NULL, NULL), 0);
+    run_to_the_end(inner);
+    HY_CHECK_EQ(hy_fiber_self().id, self.id);
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(MS)), 0);
+}
+
+HY_TEST(runtime, a_fiber_may_run_another_runtime)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    atomic_int count = 0;
+
+    o.stack_bytes = 1 << 20;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, run_another, &count, &o, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, run_another, &count, &o, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(count, 10);
 }

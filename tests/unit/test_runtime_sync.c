@@ -250,7 +250,21 @@ HY_TEST(runtime_sync, a_condition_holds_the_mutex_on_every_return)
  */
 
 static hy_sem sem;
-static atomic_int taken, missed;
+static atomic_int taken, missed, waiters;
+
+/* Keeps the worker busy, so that some time passes between the deadline of a
+   waiter and its turn: posts then meet waiters that have given up. */
+static void delay_the_others(void *arg)
+{
+    (void)arg;
+    while (atomic_load(&waiters) > 0) {
+        uint64_t end = hy_now() + 20000;
+
+        while (hy_now() < end)
+            ;
+        hy_fiber_yield();
+    }
+}
 
 static void wait_briefly(void *arg)
 {
@@ -262,6 +276,7 @@ static void wait_briefly(void *arg)
         else if (r == -ETIMEDOUT)
             atomic_fetch_add(&missed, 1);
     }
+    atomic_fetch_sub(&waiters, 1);
 }
 
 static void *post_often(void *arg)
@@ -284,6 +299,8 @@ HY_TEST(runtime_sync, a_wake_that_is_late_is_not_lost)
 
         memset(&sem, 0, sizeof(sem));
         taken = missed = 0;
+        waiters = 4;
+        HY_CHECK_EQ(hy_fiber_spawn(rt, delay_the_others, NULL, NULL, NULL), 0);
         for (uintptr_t i = 0; i < 4; i++)
             HY_CHECK_EQ(hy_fiber_spawn(rt, wait_briefly, (void *)i, NULL, NULL),
                         0);
