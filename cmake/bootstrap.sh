@@ -127,6 +127,91 @@ build() {
     ninja -C "$build" -j "$(jobs)" || die "building failed (see above)"
 }
 
+demo() {
+    needs_build
+    need wordnet-base "117,659 dictionary glosses to search" \
+        test -r /usr/share/wordnet/data.noun
+}
+
+needs_test() {
+    needs_build
+    need g++ "C++ users of the headers" has c++
+    need make "users without CMake" has make
+    need binutils "objdump, nm" has objdump
+    need libcriterion-dev "the test framework" header criterion/criterion.h
+}
+
+header() {
+    has cc && printf '#include <%s>\n' "$1" | cc -E -x c - >/dev/null 2>&1
+}
+
+# need PACKAGE WHY CHECK...: remembers the package when the check fails.
+need() {
+    need_package=$1
+    need_why=$2
+    shift 2
+    if ! "$@"; then
+        missing="$missing $need_package"
+        reasons="$reasons
+    $need_package: $need_why"
+    fi
+}
+
+install_missing() {
+    missing=""
+    reasons=""
+    "needs_$1"
+    if [ -z "$missing" ]; then
+        say "nothing to install"
+        return
+    fi
+    say "this is missing and will be installed with apt-get:$reasons"
+    has apt-get || die "no apt-get here: this installs on Debian and its" \
+        "derivatives only. Install the above by your system's means, then" \
+        "run this again"
+    as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || die "not root and no sudo. As root, run:" \
+            "apt-get install$missing"
+        as_root="sudo"
+    fi
+    # shellcheck disable=SC2086 # both are lists of words
+    $as_root apt-get update -q || say "apt-get update failed; going on with" \
+        "the package lists that are here"
+    # shellcheck disable=SC2086
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends $missing </dev/null ||
+        die "apt-get could not install$missing (see above)"
+    missing=""
+    "needs_$1"
+    [ -z "$missing" ] || die "still missing after the installation:$missing"
+}
+
+check_cmake() {
+    version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+    # shellcheck disable=SC2086 # two words
+    set -- $version
+    [ "$1" -gt 3 ] || [ "$2" -ge 25 ] ||
+        die "cmake 3.25 or newer is needed; here is $1.$2"
+}
+
+jobs() {
+    if [ -n "${HY_JOBS:-}" ]; then
+        echo "$HY_JOBS"
+    elif has nproc; then
+        nproc
+    else
+        echo 2
+    fi
+}
+
+build() {
+    say "building in $build"
+    cmake -S "$top" -B "$build" -G Ninja "$@" ||
+        die "configuring failed (see above)"
+    ninja -C "$build" -j "$(jobs)" || die "building failed (see above)"
+}
+
 # WordNet's data files hold one line a meaning; here each becomes a paragraph
 # "word, word (noun): gloss", which is a document for hyperion-search.
 wordnet_paragraphs() {
@@ -162,11 +247,9 @@ demo() {
     build -DHY_TESTS=OFF -DHY_EXAMPLES=ON
     search=$build/examples/hyperion-search
     [ -x "$search" ] || die "the build did not give $search"
-    say "turning WordNet's glosses into paragraphs"
-    mkdir -p "$build/wordnet"
-    wordnet_paragraphs >"$build/wordnet/glosses.txt"
-    rm -rf "$build/wordnet.store"
-    "$search" index "$build/wordnet/glosses.txt" --store "$build/wordnet.store"
+    rm -f "$build/wordnet.store"
+    printf '\n$ hyperion-search index --store FILE\n'
+    "$search" index --store "$build/wordnet.store"
     for words in "instrument for measuring earthquakes" \
         "fear of being in small closed rooms" \
         "a person who makes or repairs watches and clocks"; do

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "search/read_documents.h"
@@ -37,14 +39,23 @@ static const char usage[] =
     "       hyperion-search forget PATH... [--store FILE]\n"
     "       hyperion-search stats [--store FILE] [--json]\n"
     "Without a PATH, index takes WordNet (Debian: wordnet-base).\n"
+    "With --watch NAME, hyperion-top NAME shows it at work.\n"
     "Without --store, FILE is hyperion-search.store in this folder.\n";
 
 struct request {
     const char *store;
     size_t hits;
+    const char *watch; /* the name that hyperion-top finds it by; or NULL */
     bool json;
     char **words; /* paths, or the words of a query */
     int word_count;
+};
+
+/* A store while it is open, and who looks on. */
+struct session {
+    const struct request *request;
+    hy_pipeline *pipeline;
+    hy_monitor *monitor; /* NULL without --watch */
 };
 
 static int complain(const char *about, const char *what)
@@ -86,25 +97,57 @@ static void complain_of_path(const char *path, const char *what)
     complain(path, what);
 }
 
-static hy_pipeline *open_store(const struct request *request, bool create)
+/* Lets hyperion-top see the store's memory, the fibers and the queues. */
+static void let_watch(struct session *session)
 {
-    hy_pipeline_options options = HY_PIPELINE_OPTIONS_INIT;
-    hy_pipeline *p = NULL;
+    hy_monitor_options options = HY_MONITOR_OPTIONS_INIT;
+    hy_pipeline *p = session->pipeline;
+    hy_monitor *m;
+    hy_ring *ring;
+    char name[16];
     int r;
 
-    options.path = request->store;
-    options.flags = create ? 0 : HY_PIPELINE_EXISTING;
-    r = hy_pipeline_open(&p, NULL, &options);
-    if (r != 0)
-        complain_errno(request->store, r);
-    return p;
+    options.name = session->request->watch;
+    r = hy_monitor_create(&session->monitor, &options);
+    if (r != 0) {
+        complain_errno(options.name, r);
+        return;
+    }
+    m = session->monitor;
+    hy_monitor_watch(m, HY_MONITOR_RUNTIME, hy_pipeline_runtime(p), "pipeline");
+    hy_monitor_watch(m, HY_MONITOR_PAGER, hy_pipeline_pager(p), "store");
+    for (unsigned i = 0; (ring = hy_pipeline_ring(p, i)) != NULL; i++) {
+        snprintf(name, sizeof(name), "lane %u", i);
+        hy_monitor_watch(m, HY_MONITOR_RING, ring, name);
+    }
 }
 
-static int close_store(const struct request *request, hy_pipeline *p)
+/* False when it could not be opened, which was complained of. */
+static bool open_store(struct session *session, const struct request *request,
+                       bool create)
 {
-    int r = hy_pipeline_close(p);
+    hy_pipeline_options options = HY_PIPELINE_OPTIONS_INIT;
+    int r;
 
-    return r != 0 ? complain_errno(request->store, r) : 0;
+    *session = (struct session){request, NULL, NULL};
+    options.path = request->store;
+    options.flags = create ? 0 : HY_PIPELINE_EXISTING;
+    r = hy_pipeline_open(&session->pipeline, NULL, &options);
+    if (r != 0)
+        return complain_errno(request->store, r), false;
+    if (request->watch != NULL)
+        let_watch(session);
+    return true;
+}
+
+/* 0, or 1 after a complaint. */
+static int close_store(struct session *session)
+{
+    int r;
+
+    hy_monitor_destroy(session->monitor);
+    r = hy_pipeline_close(session->pipeline);
+    return r != 0 ? complain_errno(session->request->store, r) : 0;
 }
 
 /* --- indexing ----------------------------------------------------------------
@@ -197,15 +240,24 @@ static int index_file(hy_pipeline *p, const char *path,
     return forget_from(p, id, &progress->forgotten);
 }
 
-static void show_summary(hy_pipeline *p, const struct request *request,
+/* Bytes that the store takes on disk; it has holes, so its size says little. */
+static double disk_bytes(const struct request *request)
+{
+    struct stat st;
+
+    return stat(request->store, &st) == 0 ? (double)st.st_blocks * 512 : 0;
+}
+
+static void show_summary(const struct request *request,
+                         const hy_pipeline_stats *s,
                          const struct progress *progress, double seconds)
 {
-    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
     double megabytes = (double)progress->text_bytes / 1e6;
+    struct rusage usage;
     double each;
 
-    hy_pipeline_stats_get(p, &s);
-    each = s.documents != 0 ? (double)s.used_bytes / (double)s.documents : 0;
+    getrusage(RUSAGE_SELF, &usage);
+    each = s->documents != 0 ? disk_bytes(request) / (double)s->documents : 0;
     if (seconds <= 0)
         seconds = 1e-9;
     printf(request->json
@@ -213,27 +265,34 @@ static void show_summary(hy_pipeline *p, const struct request *request,
                  "\"megabytes\":%.3f,\"seconds\":%.6f,"
                  "\"megabytes_per_second\":%.3f,\"documents_per_second\":%.1f,"
                  "\"bytes_per_document\":%.1f,\"isa\":\"%s\","
-                 "\"faults\":%llu,\"resident_mib\":%.1f}\n"
+                 "\"faults\":%llu,\"faults_trapped\":%llu,"
+                 "\"resident_mib\":%.1f}\n"
                : "%llu documents indexed, %llu in the store\n"
                  "%.1f MB of text in %.3f s: %.1f MB/s, %.0f documents/s\n"
-                 "%.0f bytes a document, vectors by %s\n"
-                 "%llu faults, %.1f MiB resident\n",
+                 "%.0f bytes a document on disk, vectors by %s\n"
+                 "%llu page faults, %llu of them trapped by the pager; "
+                 "%.1f MiB of the store resident\n",
            (unsigned long long)progress->documents,
-           (unsigned long long)s.documents, megabytes, seconds,
+           (unsigned long long)s->documents, megabytes, seconds,
            megabytes / seconds, (double)progress->documents / seconds, each,
-           hy_vec_isa(), (unsigned long long)s.faults,
-           (double)s.resident_bytes / 1048576);
+           hy_vec_isa(),
+           (unsigned long long)(usage.ru_minflt + usage.ru_majflt),
+           (unsigned long long)s->faults, (double)s->resident_bytes / 1048576);
 }
 
 static int index_files(const struct request *request,
                        const struct file_list *list, uint64_t started)
 {
     struct progress progress = {list->bytes_total, 0, 0, 0, 0, 0, 0};
-    hy_pipeline *p = open_store(request, true);
+    hy_pipeline_stats stats = HY_PIPELINE_STATS_INIT;
+    struct session session;
+    double seconds;
+    hy_pipeline *p;
     int r = 0;
 
-    if (p == NULL)
+    if (!open_store(&session, request, true))
         return 1;
+    p = session.pipeline;
     for (size_t i = 0; r == 0 && i < list->count; i++) {
         r = index_file(p, list->paths[i], &progress);
         progress.bytes_before += list->bytes[i];
@@ -243,11 +302,16 @@ static int index_files(const struct request *request,
     show_progress_end();
     if (r != 0) {
         complain_errno(request->store, r);
+        hy_monitor_destroy(session.monitor);
         hy_pipeline_close(p);
         return 1;
     }
-    show_summary(p, request, &progress, (double)(hy_now() - started) / 1e9);
-    return close_store(request, p);
+    seconds = (double)(hy_now() - started) / 1e9;
+    hy_pipeline_stats_get(p, &stats);
+    r = close_store(&session);
+    if (r == 0)
+        show_summary(request, &stats, &progress, seconds);
+    return r;
 }
 
 static int run_index(const struct request *request)
@@ -394,32 +458,31 @@ static char *join(char **words, int count)
 
 static int run_query(const struct request *request)
 {
+    struct session session;
     char *words;
-    hy_pipeline *p;
     int failed;
 
     if (request->word_count == 0)
         return complain("query", "what for? give it some words");
-    p = open_store(request, false);
-    if (p == NULL)
+    if (!open_store(&session, request, false))
         return 1;
     words = join(request->words, request->word_count);
-    failed = words == NULL || ask(request, p, words) != 0;
+    failed = words == NULL || ask(request, session.pipeline, words) != 0;
     free(words);
-    return close_store(request, p) | failed;
+    return close_store(&session) | failed;
 }
 
 /* One query a line, until the end of standard input. */
 static int run_repl(const struct request *request)
 {
-    hy_pipeline *p = open_store(request, false);
+    struct session session;
     bool prompts = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     char *line = NULL;
     size_t room = 0;
     ssize_t length;
     int failed = 0;
 
-    if (p == NULL)
+    if (!open_store(&session, request, false))
         return 1;
     for (;;) {
         if (prompts)
@@ -431,12 +494,12 @@ static int run_repl(const struct request *request)
                (line[length - 1] == '\n' || line[length - 1] == '\r'))
             line[--length] = '\0';
         if (length != 0)
-            failed |= ask(request, p, line);
+            failed |= ask(request, session.pipeline, line);
     }
     if (prompts)
         putchar('\n');
     free(line);
-    return close_store(request, p) | failed;
+    return close_store(&session) | failed;
 }
 
 /* --- the rest ----------------------------------------------------------------
@@ -444,36 +507,36 @@ static int run_repl(const struct request *request)
 
 static int run_forget(const struct request *request)
 {
+    struct session session;
     uint64_t count = 0;
-    hy_pipeline *p;
     int failed = 0;
 
     if (request->word_count == 0)
         return complain("forget", "which files? give it their paths");
-    p = open_store(request, false);
-    if (p == NULL)
+    if (!open_store(&session, request, false))
         return 1;
     for (int i = 0; i < request->word_count; i++) {
         char *path = realpath(request->words[i], NULL);
-        int r = forget_from(
-            p, first_id(path != NULL ? path : request->words[i]), &count);
+        int r = forget_from(session.pipeline,
+                            first_id(path != NULL ? path : request->words[i]),
+                            &count);
 
         free(path);
         if (r != 0)
             failed = complain_errno(request->words[i], r);
     }
     printf("%llu documents forgotten\n", (unsigned long long)count);
-    return close_store(request, p) | failed;
+    return close_store(&session) | failed;
 }
 
 static int run_stats(const struct request *request)
 {
     hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
-    hy_pipeline *p = open_store(request, false);
+    struct session session;
 
-    if (p == NULL)
+    if (!open_store(&session, request, false))
         return 1;
-    hy_pipeline_stats_get(p, &s);
+    hy_pipeline_stats_get(session.pipeline, &s);
     printf(request->json
                ? "{\"documents\":%llu,\"text_bytes\":%llu,\"used_bytes\":%llu,"
                  "\"dim\":%zu,\"isa\":\"%s\"}\n"
@@ -481,13 +544,14 @@ static int run_stats(const struct request *request)
                  "%zu components a vector, by %s\n",
            (unsigned long long)s.documents, (unsigned long long)s.text_bytes,
            (unsigned long long)s.used_bytes, s.dim, hy_vec_isa());
-    return close_store(request, p);
+    return close_store(&session);
 }
 
 static bool read_options(struct request *request, int argc, char **argv)
 {
     static const struct option options[] = {
         {"store", required_argument, NULL, 's'},
+        {"watch", required_argument, NULL, 'w'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -495,7 +559,7 @@ static bool read_options(struct request *request, int argc, char **argv)
     char *end;
     int c;
 
-    while ((c = getopt_long(argc, argv, "s:k:jh", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "s:k:w:jh", options, NULL)) != -1) {
         switch (c) {
         case 's':
             request->store = optarg;
@@ -504,6 +568,9 @@ static bool read_options(struct request *request, int argc, char **argv)
             request->hits = strtoul(optarg, &end, 10);
             if (*end != '\0' || request->hits == 0 || request->hits > HITS_MAX)
                 return complain(optarg, "-k takes 1 to 10000"), false;
+            break;
+        case 'w':
+            request->watch = optarg;
             break;
         case 'j':
             request->json = true;
@@ -531,7 +598,8 @@ int main(int argc, char **argv)
                     {"repl", run_repl},
                     {"forget", run_forget},
                     {"stats", run_stats}};
-    struct request request = {store_default, HITS_DEFAULT, false, NULL, 0};
+    struct request request = {store_default, HITS_DEFAULT, NULL,
+                              false,         NULL,         0};
 
     if (!read_options(&request, argc, argv))
         return 2;

@@ -19,6 +19,7 @@
 
 #include <hyperion/base.h>
 #include <hyperion/index.h>
+#include <hyperion/ring.h>
 #include <hyperion/runtime.h>
 
 HY_BEGIN_DECLS
@@ -143,6 +144,15 @@ HY_API int hy_pipeline_document(hy_pipeline *p, uint64_t id, char *buffer,
 /** A document's label, likewise. */
 HY_API int hy_pipeline_label(hy_pipeline *p, uint64_t id, char *buffer,
                              size_t *bytes);
+
+/**
+ * What a pipeline is made of, for monitors: its runtime, the paged memory of
+ * its store, and the queue of its nth lane (NULL when there are not so many).
+ * They belong to the pipeline; use them to look only.
+ */
+HY_API hy_runtime *hy_pipeline_runtime(const hy_pipeline *p);
+HY_API hy_pager *hy_pipeline_pager(const hy_pipeline *p);
+HY_API hy_ring *hy_pipeline_ring(const hy_pipeline *p, unsigned lane);
 
 /** Fills *out. 0, or -EINVAL. */
 HY_API int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out);

@@ -233,6 +233,21 @@ int hy_pipeline_label(hy_pipeline *p, uint64_t id, char *buffer, size_t *bytes)
     return read_part(p, id, LIBRARY_LABEL, buffer, bytes);
 }
 
+hy_runtime *hy_pipeline_runtime(const hy_pipeline *p)
+{
+    return p->runtime;
+}
+
+hy_pager *hy_pipeline_pager(const hy_pipeline *p)
+{
+    return p->library.pager;
+}
+
+hy_ring *hy_pipeline_ring(const hy_pipeline *p, unsigned lane)
+{
+    return lane < p->lane_count ? p->lanes[lane].ring : NULL;
+}
+
 static uint64_t count_waiting(hy_pipeline *p)
 {
     uint64_t waiting = 0;
