@@ -9,3 +9,4 @@ set(CMAKE_C_FLAGS "-fsanitize=address,undefined -fno-sanitize-recover=all \
 set(HY_TESTS ON CACHE BOOL "")
 set(HY_TEST_PLAIN ON CACHE BOOL "")
 set(HY_EXAMPLES OFF CACHE BOOL "")
+set(HY_TEST_TIMEOUT 600 CACHE STRING "")

@@ -7,3 +7,4 @@ set(CMAKE_C_FLAGS "-fsanitize=thread -fno-omit-frame-pointer -DHY_DEBUG=2"
 set(HY_TESTS ON CACHE BOOL "")
 set(HY_TEST_PLAIN ON CACHE BOOL "")
 set(HY_EXAMPLES OFF CACHE BOOL "")
+set(HY_TEST_TIMEOUT 600 CACHE STRING "")

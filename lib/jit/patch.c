@@ -317,8 +317,9 @@ static void settle(struct hyi_patch_module *m)
     }
 }
 
-void hy_patch_attach(const struct hy_patch_record *start,
-                     const struct hy_patch_record *stop)
+/* Used: link-time optimisation does not see the jumps in inline/patch.h. */
+__attribute__((used)) void hy_patch_attach(const struct hy_patch_record *start,
+                                           const struct hy_patch_record *stop)
 {
     int saved = errno;
     struct hyi_patch_module *m;
@@ -342,7 +343,7 @@ void hy_patch_attach(const struct hy_patch_record *start,
         settle(m);
 }
 
-void hy_patch_detach(const struct hy_patch_record *start)
+__attribute__((used)) void hy_patch_detach(const struct hy_patch_record *start)
 {
     struct hyi_patch_module **link, *m;
     int saved = errno;

@@ -204,9 +204,8 @@ step_refusals() {
 }
 
 archive_source() {
-    [ -f "$WORK/source.tar.gz" ] ||
-        tar -C "$SOURCE" -czf "$WORK/source.tar.gz" --exclude='./build*' \
-            --exclude=./.git .
+    tar -C "$SOURCE" -czf "$WORK/source.tar.gz" --exclude='./build*' \
+        --exclude=./.git .
 }
 
 # Without a build type, as parents do: then it is theirs to say.
@@ -226,7 +225,10 @@ step_fetch() {
         cat "$WORK/fetch.txt"
         fail "FetchContent does not configure"
     }
-    ninja -C "$WORK/fetch" c_slab cxx_slab plugin_slab >"$WORK/fetch.txt"
+    ninja -C "$WORK/fetch" c_slab cxx_slab plugin_slab >"$WORK/fetch.txt" || {
+        cat "$WORK/fetch.txt"
+        fail "FetchContent does not build"
+    }
     "$WORK/fetch/c_slab"
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Patch sites in every kind of program: sh run.sh INCLUDE ARCHIVE WORK
+# Patch sites in every kind of program: sh build_all.sh INCLUDE ARCHIVE WORK
 # Compilers and linkers that are not there are left out and named.
 set -eu
 include=$1 archive=$2 work=$3
