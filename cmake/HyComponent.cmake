@@ -39,6 +39,10 @@ target_compile_options(hy_flags INTERFACE
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>
   # A loop that clang leaves as it is was only hinted at.
   $<$<COMPILE_LANG_AND_ID:C,Clang,AppleClang>:-Wno-pass-failed>
+  # Without math errno gcc takes malloc for a function that keeps errno, and
+  # drops what puts it back.
+  -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc
+  -fno-builtin-aligned_alloc
   -fno-math-errno -ffp-contract=off -fvisibility=hidden
   -fno-semantic-interposition)
 target_compile_definitions(hy_flags INTERFACE _GNU_SOURCE)

@@ -220,7 +220,7 @@ static void lex_sign(const char *p, struct hyi_token *t)
             return;
         }
     }
-    t->sign = p[0];
+    t->sign = (unsigned char)p[0];
     t->length = 1;
     if (p[0] == '=')
         bad(t, 1, "nothing can be assigned; equality is ==");

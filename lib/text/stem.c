@@ -48,7 +48,7 @@ static unsigned plural_ending(uint64_t tail, size_t n)
         three == END3('x', 'e', 's') || four == END4('s', 's', 'e', 's') ||
         four == END4('c', 'h', 'e', 's') || four == END4('s', 'h', 'e', 's');
 
-    return (n >= 4) & (tail >> 56 == 's') & !keeps ? 1u + loses_es : 0;
+    return ((n >= 4) & (tail >> 56 == 's') & !keeps) ? 1u + loses_es : 0;
 }
 
 static bool has_byte(uint64_t x, unsigned char c)
