@@ -36,7 +36,7 @@ enum {
     POINTERS = 6
 };
 
-static const uint8_t pointer_registers[POINTERS] = {RBX, RBP, 12, 13, 14, 15};
+static const uint8_t pointer_registers[POINTERS] = {RBX, 12, 13, 14, 15, RBP};
 
 /* An opcode with its mandatory prefix, its map, and VEX.W. */
 #define OP(pp, map, w, code)                                                   \

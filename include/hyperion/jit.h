@@ -72,8 +72,9 @@ enum {
  */
 HY_API unsigned hy_code_caps(void);
 
+/** How code memory is made; zero means default. */
 typedef struct hy_code_options {
-    size_t size;
+    size_t size;        /**< sizeof(hy_code_options) */
     unsigned mechanism; /**< HY_CODE_AUTO, _DUAL, _TOGGLE or _NONE */
     size_t limit_bytes; /**< executable memory at most; 0 = 64 MiB */
     const char *name;   /**< shown in /proc/self/maps; NULL = "hyperion" */
@@ -107,7 +108,7 @@ HY_API int hy_code_destroy(hy_code *code);
 
 /** Figures of one hy_code; size is set by the caller. */
 typedef struct hy_code_stats {
-    size_t size;
+    size_t size;            /**< set by the caller */
     unsigned mechanism;     /**< HY_CODE_DUAL, _TOGGLE or _NONE */
     unsigned regions;       /**< mapped stretches of executable memory */
     size_t mapped_bytes;    /**< executable address space */
@@ -133,17 +134,17 @@ HY_API size_t hy_type_bytes(hy_type type);
  * and dots.
  */
 typedef struct hy_column {
-    const char *name;
-    hy_type type;
+    const char *name; /**< as expressions call it */
+    hy_type type;     /**< of each value */
 } hy_column;
 
 /** What an expression may name. Nothing of it is kept after the parse. */
 typedef struct hy_schema {
-    size_t size;
-    const hy_column *columns;
-    size_t column_count; /**< at most 65,535 */
-    const hy_type *params;
-    size_t param_count; /**< at most 65,535 */
+    size_t size;              /**< sizeof(hy_schema) */
+    const hy_column *columns; /**< column_count of them */
+    size_t column_count;      /**< at most 65,535 */
+    const hy_type *params;    /**< types of $0, $1, ... */
+    size_t param_count;       /**< at most 65,535 */
 } hy_schema;
 
 #define HY_SCHEMA_INIT                                                         \
@@ -164,6 +165,8 @@ typedef struct hy_expr_error {
  * Parses and types an expression. At most 128 operators and parentheses may
  * be open at one point, and 2,048 values computed.
  *
+ * @param out     the expression, for the caller to destroy
+ * @param source  text in UTF-8, ending with a zero
  * @param schema  NULL = no columns and no parameters
  * @param error   filled on -EINVAL and -E2BIG; may be NULL
  * @return 0; -EINVAL for a source or schema that is wrong, as error tells;
@@ -187,8 +190,9 @@ enum {
     HY_EXPR_NATIVE = 2       /**< -ENOTSUP rather than interpret */
 };
 
+/** How an expression is compiled; zero means default. */
 typedef struct hy_expr_options {
-    size_t size;
+    size_t size;      /**< sizeof(hy_expr_options) */
     unsigned backend; /**< HY_EXPR_AUTO, _INTERPRETER or _NATIVE */
 } hy_expr_options;
 
@@ -206,7 +210,10 @@ typedef struct hy_kernel hy_kernel;
  * that keeps more intermediate values alive at once than 4,000 bytes of stack
  * hold (some 60 of 8 bytes an element): then HY_EXPR_AUTO interprets.
  *
- * @param code  where native code goes; NULL = none, which suits the interpreter
+ * @param out      the kernel, for the caller to release
+ * @param code     where native code goes; NULL = none, for the interpreter
+ * @param expr     may be destroyed before the kernel
+ * @param options  NULL = all defaults
  * @return 0; -EINVAL for out or expr NULL or an unknown backend; -ENOTSUP when
  * HY_EXPR_NATIVE cannot be had; -ENOSPC when HY_EXPR_NATIVE would exceed the
  * limit of code; -E2BIG for options of a newer header; -ENOMEM, or another
@@ -221,12 +228,14 @@ HY_API int hy_kernel_backend(const hy_kernel *k);
 /**
  * Evaluates rows 0 to count - 1.
  *
+ * @param k        any number of threads may run it at once
  * @param columns  in schema order, each pointing to count values of its type;
  *                 any alignment; those that the expression does not name may be
  *                 NULL
  * @param params   in schema order, each pointing to one value of its type
  * @param out      count values of hy_expr_type(); truth values as 0 or 1. May
  *                 be a column of the same size of value, or must not overlap
+ * @param count    rows; 0 does nothing
  * @return 0; -EINVAL for a NULL that is needed. Allocates nothing.
  */
 HY_API int hy_kernel_eval(const hy_kernel *k, const void *const *columns,

@@ -348,26 +348,38 @@ static int region_map(hy_code *code, size_t count, const void *bytes,
     return r;
 }
 
+/* A region with room, and where; mapped when there is none. Toggled pages are
+ * written as they are mapped, and hold one span. */
+static int region_find(hy_code *code, const void *bytes, size_t count,
+                       uint32_t units, struct hyi_code_region **out,
+                       uint32_t *first)
+{
+    int r;
+
+    if (code->mechanism == HY_CODE_DUAL) {
+        for (*out = code->regions; *out != NULL; *out = (*out)->next)
+            if (take(*out, units, first))
+                return 0;
+    }
+    r = region_map(code, count, bytes, out);
+    if (r == 0)
+        HYI_ASSERT(take(*out, units, first));
+    return r;
+}
+
 static int span_take(hy_code *code, const void *bytes, size_t count,
                      struct hyi_code_span *out)
 {
     uint32_t units = (uint32_t)((count + UNIT_BYTES - 1) / UNIT_BYTES);
-    struct hyi_code_region *r;
+    struct hyi_code_region *region;
     uint32_t first = 0;
+    int r = region_find(code, bytes, count, units, &region, &first);
 
-    if (code->mechanism == HY_CODE_DUAL) {
-        for (r = code->regions; r != NULL; r = r->next)
-            if (take(r, units, &first))
-                goto found;
-    }
-    int error = region_map(code, count, bytes, &r);
-
-    if (error != 0)
-        return error;
-    HYI_ASSERT(take(r, units, &first));
-found:
+    if (r != 0)
+        return r;
     *out = (struct hyi_code_span){
-        r, first, units, r->view.execute + (size_t)first * UNIT_BYTES, count};
+        region, first, units, region->view.execute + (size_t)first * UNIT_BYTES,
+        count};
     code->stats.used_bytes += (size_t)units * UNIT_BYTES;
     code->stats.kernels++;
     code->stats.published++;

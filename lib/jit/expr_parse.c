@@ -512,7 +512,7 @@ int hy_expr_parse(hy_expr **out, const char *source, const hy_schema *schema,
 
     if (error == NULL)
         error = &unheard;
-    p = r == 0 ? calloc(1, sizeof(*p)) : NULL;
+    p = r == 0 ? malloc(sizeof(*p)) : NULL;
     errno = saved;
     if (p == NULL && r == 0)
         return -ENOMEM;
@@ -525,6 +525,8 @@ int hy_expr_parse(hy_expr **out, const char *source, const hy_schema *schema,
         free(p);
         return b.error;
     }
+    /* The stacks behind need no zeroes. */
+    memset(p, 0, offsetof(struct parser, open));
     p->build.message = error;
     p->source = source;
     p->schema = &s;
