@@ -6,6 +6,7 @@
  *      futex        __ulock_wait, __ulock_wake: what libc++ waits with
  *      membarrier   none: both sides fence
  *      /proc        none: Mach calls, or -ENOTSUP
+ *      eventfd      a kqueue: a user event and a timer behind one descriptor
  *
  * Invariant: errno is the caller's on return.
  * Upstream: os.h. Downstream: XNU.
@@ -17,9 +18,12 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/event.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -88,6 +92,14 @@ uint64_t hyi_os_thread_id(void)
 
     pthread_threadid_np(NULL, &id);
     return id;
+}
+
+void hyi_os_thread_yield(void)
+{
+    int saved = errno;
+
+    sched_yield();
+    errno = saved;
 }
 
 int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
@@ -310,6 +322,229 @@ int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
 {
     (void)pages, (void)content, (void)bytes;
     return -ENOTSUP;
+}
+
+/* --- guards and the number of mappings ------------------------------------ */
+
+int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
+{
+    (void)first, (void)guard_bytes, (void)stride, (void)count;
+    return -ENOTSUP;
+}
+
+void hyi_os_huge_pages(void *address, size_t bytes, bool wanted)
+{
+    (void)address, (void)bytes, (void)wanted;
+}
+
+size_t hyi_os_map_count(void)
+{
+    return 0;
+}
+
+size_t hyi_os_map_limit(void)
+{
+    return 0;
+}
+
+/* --- an event and an alarm behind one descriptor -------------------------- */
+
+enum { EVENT_IDENT = 1, ALARM_IDENT = 2 };
+
+/* One change to the kqueue; (S), as kevent is a system call. */
+static int change(int fd, uintptr_t ident, int16_t filter, uint16_t flags,
+                  uint32_t fflags, int64_t data)
+{
+    int saved = errno;
+    struct kevent k;
+
+    EV_SET(&k, ident, filter, flags, fflags, data, NULL);
+    return result_of(kevent(fd, &k, 1, NULL, 0, NULL), saved);
+}
+
+int hyi_os_event_open(struct hyi_os_event *event)
+{
+    int saved = errno, fd = kqueue(), r;
+
+    if (fd < 0)
+        return result_of(-1, saved);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    r = change(fd, EVENT_IDENT, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+    if (r != 0) {
+        close(fd);
+        errno = saved;
+        return r;
+    }
+    event->fd = fd;
+    event->parts[0] = event->parts[1] = -1;
+    return 0;
+}
+
+void hyi_os_event_close(struct hyi_os_event *event)
+{
+    hyi_os_file_close(event->fd);
+}
+
+void hyi_os_event_signal(struct hyi_os_event *event)
+{
+    change(event->fd, EVENT_IDENT, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+}
+
+void hyi_os_event_clear(struct hyi_os_event *event)
+{
+    int saved = errno;
+    struct timespec at_once = {0, 0};
+    struct kevent k[2];
+
+    kevent(event->fd, NULL, 0, k, 2, &at_once);
+    errno = saved;
+}
+
+void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at)
+{
+    uint64_t now = hyi_os_now(), wait = at > now ? at - now : 0;
+
+    if (at == HY_FOREVER)
+        change(event->fd, ALARM_IDENT, EVFILT_TIMER, EV_DELETE, 0, 0);
+    else
+        change(event->fd, ALARM_IDENT, EVFILT_TIMER, EV_ADD | EV_ONESHOT,
+               NOTE_NSECONDS, wait < INT64_MAX ? (int64_t)wait : INT64_MAX);
+}
+
+/* --- large mappings ------------------------------------------------------- */
+
+int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
+                       int protection)
+{
+    int saved = errno;
+    void *p = mmap(address, bytes, native_protection(protection),
+                   MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset);
+
+    return result_of(p == MAP_FAILED ? -1 : 0, saved);
+}
+
+int hyi_os_populate(void *address, size_t bytes, bool write)
+{
+    (void)address, (void)bytes, (void)write;
+    return -ENOTSUP;
+}
+
+int hyi_os_huge(void *address, size_t bytes)
+{
+    (void)address, (void)bytes;
+    return -ENOTSUP;
+}
+
+void hyi_os_exclude(void *address, size_t bytes)
+{
+    hyi_os_exclude_from_fork(address, bytes);
+}
+
+int hyi_os_advise(void *address, size_t bytes, int advice)
+{
+    static const int native[] = {
+        [HYI_OS_NORMAL] = MADV_NORMAL, [HYI_OS_SEQUENTIAL] = MADV_SEQUENTIAL,
+        [HYI_OS_RANDOM] = MADV_RANDOM, [HYI_OS_WILL_NEED] = MADV_WILLNEED,
+        [HYI_OS_COLD] = MADV_DONTNEED, /* a hint here: keeps the content */
+    };
+    int saved = errno;
+
+    return result_of(madvise(address, bytes, native[advice]), saved);
+}
+
+/* --- which pages are what ------------------------------------------------- */
+
+int hyi_os_scan_open(int *scanner)
+{
+    (void)scanner;
+    return -ENOTSUP;
+}
+
+int hyi_os_scan(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
+                uintptr_t end, struct hyi_os_run *runs, size_t max,
+                uintptr_t *next)
+{
+    (void)scanner, (void)kind, (void)from, (void)end, (void)runs, (void)max;
+    (void)next;
+    return -ENOTSUP;
+}
+
+int hyi_os_watch(int *watch, void *address, size_t bytes)
+{
+    (void)watch, (void)address, (void)bytes;
+    return -ENOTSUP;
+}
+
+/* --- files ---------------------------------------------------------------- */
+
+/* fsync leaves the data in the disk's own cache. */
+int hyi_os_file_sync(int fd)
+{
+    int saved = errno;
+
+    return result_of(fcntl(fd, F_FULLFSYNC), saved);
+}
+
+int hyi_os_file_lock(int fd, bool exclusive)
+{
+    int saved = errno;
+    int r =
+        result_of(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB), saved);
+
+    return r == -EWOULDBLOCK ? -EBUSY : r;
+}
+
+int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
+{
+    int saved = errno;
+    struct stat s;
+    fstore_t more = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, 0, 0};
+
+    /* Blocks are added behind the end of the file only. */
+    if (fstat(fd, &s) != 0)
+        return result_of(-1, saved);
+    if (offset + bytes <= (uint64_t)s.st_size)
+        return -ENOTSUP;
+    more.fst_length = (off_t)(offset + bytes) - s.st_size;
+    return result_of(fcntl(fd, F_PREALLOCATE, &more), saved);
+}
+
+int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
+{
+    int saved = errno;
+    off_t start = lseek(fd, (off_t)*offset, SEEK_DATA), stop;
+
+    if (start < 0)
+        return result_of(-1, saved);
+    stop = lseek(fd, start, SEEK_HOLE);
+    if (stop < 0)
+        return result_of(-1, saved);
+    *offset = (uint64_t)start;
+    *end = (uint64_t)stop;
+    return 0;
+}
+
+int hyi_os_directory_sync(const char *path_of_file)
+{
+    const char *slash = strrchr(path_of_file, '/');
+    size_t length = slash != NULL ? (size_t)(slash - path_of_file) : 0;
+    char path[1024] = ".";
+    int saved = errno, fd, r;
+
+    if (length >= sizeof(path))
+        return -ENAMETOOLONG;
+    if (slash == path_of_file)
+        length = 1; /* the root */
+    if (length != 0) {
+        memcpy(path, path_of_file, length);
+        path[length] = '\0';
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return result_of(-1, saved);
+    r = result_of(fsync(fd), saved);
+    hyi_os_file_close(fd);
+    return r;
 }
 
 /* --- shared memory by name, and other processes --------------------------- */

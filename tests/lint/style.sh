@@ -76,7 +76,8 @@ sed -n 's|^lib/\([a-z]*\)/.*|\1|p' "$files" | sort -u |
 breach "missing" <"$found"
 
 # Every system fulfils the whole contract of os.h.
-sed -n 's/^[a-z].*[ *]\(hyi_os_[a-z_]*\)(.*/\1/p' lib/base/os.h | sort -u |
+grep -oE '^[a-z][a-z_0-9 ]* \**hyi_os_[a-z_]+\(' lib/base/os.h |
+    sed 's/.*\(hyi_os_[a-z_]*\)(/\1/' | sort -u |
     while read -r name; do
         for system in linux darwin; do
             grep -q "^[a-z].*[ *]$name(" "lib/base/os_$system.c" ||
