@@ -29,6 +29,9 @@
 
 enum { VERSION = 1, HOME_PAGES = 16, CREATE_TRIES = 16 };
 
+/* Beyond this much log, one sync more is cheaper than the space. */
+enum { WRAP_BYTES = 16 << 20 };
+
 void hyi_file_report(const struct hyi_file *file, int level, const char *format,
                      ...)
 {
@@ -164,12 +167,23 @@ static int header_read(struct hyi_file *file)
     return 0;
 }
 
+int hyi_file_sync(struct hyi_file *file)
+{
+    int r = hyi_os_file_sync(file->fd);
+
+    if (r == 0)
+        file->slot_unsynced = false;
+    return r;
+}
+
 int hyi_file_slot_write(struct hyi_file *file)
 {
     struct hyi_block *b = clean_block(file);
     uint64_t generation = file->generation + 1;
-    int r;
+    int r = file->slot_unsynced ? hyi_file_sync(file) : 0;
 
+    if (r != 0)
+        return r;
     b->magic = MAGIC_SLOT;
     b->sequence = file->sequence;
     b->number = generation;
@@ -179,8 +193,9 @@ int hyi_file_slot_write(struct hyi_file *file)
     r = hyi_file_write(file, (1 + generation % 2) * file->page_bytes, b,
                        file->page_bytes);
     if (r != 0)
-        return r; /* torn at worst: the other slot is the older and valid one */
+        return r; /* torn at worst: the other one is whole, and on the disk */
     file->generation = generation;
+    file->slot_unsynced = true;
     return 0;
 }
 
@@ -217,6 +232,7 @@ static int slots_read(struct hyi_file *file)
     int first, second;
 
     file->generation = 0;
+    file->slot_unsynced = true; /* who wrote it may have been killed */
     first = slot_read(file, 0);
     if (first < 0)
         return first;
@@ -261,11 +277,11 @@ static int fill_new(struct hyi_file *file, uint64_t bytes)
         if (r != 0)
             return r;
     }
-    r = hyi_os_file_sync(file->fd);
+    r = hyi_file_sync(file);
     if (r == 0)
         r = header_write(file);
     if (r == 0)
-        r = hyi_os_file_sync(file->fd);
+        r = hyi_file_sync(file);
     return r;
 }
 
@@ -393,6 +409,7 @@ int hyi_file_open(struct hyi_file *file, const char *path, uint64_t bytes,
     file->read_only = flags & HY_PAGER_READ_ONLY;
     file->page_bytes = hyi_os_page_bytes();
     file->home = HOME_PAGES * file->page_bytes;
+    file->wrap_bytes = WRAP_BYTES;
     file->report = *report;
     hyi_name_copy(file->path, sizeof(file->path), path);
     if (bytes > (uint64_t)INT64_MAX / 2)
@@ -428,7 +445,7 @@ int hyi_file_wrap(struct hyi_file *file)
     file->slot_stale = true;
     r = hyi_file_slot_write(file);
     if (r == 0)
-        r = hyi_os_file_sync(file->fd);
+        r = hyi_file_sync(file);
     file->slot_stale = r != 0;
     return r;
 }
@@ -459,10 +476,10 @@ int hyi_file_grow(struct hyi_file *file, uint64_t bytes)
     HYI_ASSERT(file->log_at == 0 && bytes > file->bytes);
     if (ftruncate(file->fd, (off_t)(file->home + bytes)) != 0)
         return -errno;
-    r = hyi_os_file_sync(file->fd);
+    r = hyi_file_sync(file);
     if (r != 0)
         return r;
     file->bytes = bytes;
     r = hyi_file_slot_write(file);
-    return r != 0 ? r : hyi_os_file_sync(file->fd);
+    return r != 0 ? r : hyi_file_sync(file);
 }

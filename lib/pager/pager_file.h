@@ -67,8 +67,10 @@ struct hyi_file {
     uint64_t generation; /* of the newest slot */
     uint64_t sequence;   /* home holds it */
     uint64_t log_at;     /* where the next transaction begins */
+    uint64_t wrap_bytes; /* the log begins again behind this */
     bool pending;        /* transaction sequence + 1 is durable, not home */
     bool slot_stale;     /* no slot on the disk says where log_at is */
+    bool slot_unsynced;  /* the newest slot may be in the page cache alone */
     /* The transaction that is being written or read. */
     uint64_t at; /* next block, relative to the log */
     uint64_t chunks, pages, fold;
@@ -89,7 +91,10 @@ void hyi_file_close(struct hyi_file *file);
 int hyi_file_trim(struct hyi_file *file);
 int hyi_file_grow(struct hyi_file *file, uint64_t bytes);
 
-/* Not synced: until the next sync a crash may bring the older one back. */
+int hyi_file_sync(struct hyi_file *file);
+/* Not synced: until the next sync a crash may bring the older one back. Syncs
+ * first when that one is not known to be on the disk: never are both at stake.
+ */
 int hyi_file_slot_write(struct hyi_file *file);
 /* The log begins at its start again, and a slot on the disk says so. */
 int hyi_file_wrap(struct hyi_file *file);

@@ -22,9 +22,6 @@
 #define MAGIC_CHUNK  UINT64_C(0x4b4e554843504850)
 #define MAGIC_COMMIT UINT64_C(0x54494d4d43504850)
 
-/* Where the log begins again: beyond it a sync more is cheaper than space. */
-static const uint64_t log_wrap_bytes = 16 << 20;
-
 static struct hyi_block *index_of(struct hyi_file *file)
 {
     return (struct hyi_block *)file->stage;
@@ -60,7 +57,7 @@ size_t hyi_log_chunk_pages(const struct hyi_file *file)
 int hyi_log_begin(struct hyi_file *file)
 {
     HYI_ASSERT(!file->pending);
-    if (file->log_at > log_wrap_bytes || file->slot_stale) {
+    if (file->log_at > file->wrap_bytes || file->slot_stale) {
         int r = hyi_file_wrap(file);
 
         if (r != 0)
@@ -173,7 +170,7 @@ int hyi_log_commit(struct hyi_file *file)
     r = hyi_file_write(file, log_offset(file, file->at), file->stage,
                        file->page_bytes);
     if (r == 0)
-        r = hyi_os_file_sync(file->fd); /* the durable point */
+        r = hyi_file_sync(file); /* the durable point */
     if (r != 0)
         return r;
     file->at += file->page_bytes;
@@ -333,7 +330,7 @@ static int acknowledge(struct hyi_file *file)
     clean_stage(file, MAGIC_ACK);
     r = hyi_file_write(file, log_offset(file, file->log_at), file->stage,
                        file->page_bytes);
-    return r != 0 ? r : hyi_os_file_sync(file->fd);
+    return r != 0 ? r : hyi_file_sync(file);
 }
 
 int hyi_log_apply(struct hyi_file *file)
@@ -344,7 +341,7 @@ int hyi_log_apply(struct hyi_file *file)
     if (r == 0)
         r = hyi_log_each(file, write_home, file);
     if (r == 0)
-        r = hyi_os_file_sync(file->fd);
+        r = hyi_file_sync(file);
     if (r != 0)
         return r;
     file->sequence++;

@@ -301,7 +301,7 @@ static int recover(struct hy_pager *pager)
                         "completing checkpoint %llu, which a crash interrupted",
                         (unsigned long long)file->sequence + 1);
         /* It may be in the page cache alone: the ack must come after it. */
-        r = hyi_os_file_sync(file->fd);
+        r = hyi_file_sync(file);
         if (r == 0)
             r = hyi_log_apply(file);
         if (r != 0)

@@ -575,7 +575,7 @@ static bool fork_can_exclude(void)
     HY_CHECK_EQ(
         hyi_os_reserve(&memory, bytes, HYI_OS_READ | HYI_OS_WRITE, NULL, false),
         0);
-    hyi_os_exclude(memory, bytes);
+    madvise(memory, bytes, MADV_DONTFORK);
     status = hy_test_child(touch_in_child, (char *)memory + bytes / 2);
     hyi_os_release(memory, bytes);
     return WIFSIGNALED(status);

@@ -17,6 +17,7 @@
 #include "fail.h"
 #include "hy_test.h"
 #include "os.h"
+#include "pager_impl.h"
 
 enum { PAGES = 48, SECTOR = 512 };
 
@@ -98,6 +99,15 @@ static uint64_t step_held(hy_pager *p)
     return step;
 }
 
+static char reported[768];
+
+static void keep_report(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    (void)level;
+    snprintf(reported, sizeof(reported), "%s", message);
+}
+
 static int open_path(hy_pager **p, const char *name, unsigned mechanism,
                      unsigned flags)
 {
@@ -106,6 +116,7 @@ static int open_path(hy_pager **p, const char *name, unsigned mechanism,
     o.path = name;
     o.flags = flags;
     o.mechanism = mechanism;
+    o.report.write = keep_report;
     return hy_pager_reserve(p, PAGES * hyi_os_page_bytes(), &o);
 }
 
@@ -244,8 +255,9 @@ static void put(int fd, const struct operation *op)
         HY_CHECK(__real_pwrite(fd, op->data, op->bytes, (off_t)op->at) > 0);
 }
 
-/* Any part of what is not synced, by sectors, in any order. */
-static void put_some(int fd, const struct operation *op, uint64_t odds)
+/* Any part of what is not synced, by sectors or less, in any order. */
+static void put_some(int fd, const struct operation *op, uint64_t odds,
+                     size_t sector)
 {
     struct operation part = *op;
 
@@ -254,10 +266,10 @@ static void put_some(int fd, const struct operation *op, uint64_t odds)
             put(fd, op);
         return;
     }
-    for (size_t at = 0; at < op->bytes; at += SECTOR) {
+    for (size_t at = 0; at < op->bytes; at += sector) {
         part.at = op->at + at;
         part.data = op->data + at;
-        part.bytes = op->bytes - at < SECTOR ? op->bytes - at : SECTOR;
+        part.bytes = op->bytes - at < sector ? op->bytes - at : sector;
         if (next_random(100) < odds)
             put(fd, &part);
     }
@@ -283,6 +295,7 @@ static void crash(void)
      * sync must survive. */
     static const uint64_t odds[] = {0, 10, 50, 90, 99, 100};
     uint64_t chance = odds[next_random(6)], held;
+    size_t sector = next_random(4) == 0 ? SECTOR / 16 : SECTOR;
     char name[256];
     hy_pager *p = NULL;
     int fd, r;
@@ -292,10 +305,11 @@ static void crash(void)
     fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     copy_file(disk.platter, fd);
     for (size_t i = 0; i < disk.count; i++)
-        put_some(fd, &disk.pending[i], chance);
+        put_some(fd, &disk.pending[i], chance, sector);
     close(fd);
     r = open_path(&p, name, mechanism_of(disk.crashes), 0);
-    HY_CHECK_MSG(r == 0, "open gives %d with odds %d", r, (int)chance);
+    HY_CHECK_MSG(r == 0, "open gives %d with odds %d: %s", r, (int)chance,
+                 reported);
     held = step_held(p);
     HY_CHECK_MSG(held == disk.low || held == disk.high,
                  "step %lld, not %lld or %lld, with odds %d", (long long)held,
@@ -366,6 +380,7 @@ HY_TEST(pager_crash, a_disk_that_loses_what_was_not_synced)
     disk.store = open(path, O_RDONLY | O_CLOEXEC);
     copy_file(disk.store, disk.platter);
     p = open_watched(HY_PAGER_SIGNAL);
+    p->file.wrap_bytes = 100000; /* so that it happens here */
     for (unsigned round = 0; disk.crashes < LOSSES; round++) {
         disk.high = ++step;
         take_step(p, step);
@@ -388,6 +403,7 @@ HY_TEST(pager_crash, a_disk_that_loses_what_was_not_synced)
             hy_pager_release(p);
             disk.high = disk.low;
             p = open_watched(mechanism_of(round));
+            p->file.wrap_bytes = 100000;
             held = step_held(p);
             HY_CHECK(held == disk.low);
             step = held;
@@ -402,6 +418,122 @@ HY_TEST(pager_crash, a_disk_that_loses_what_was_not_synced)
     forget();
     close(disk.store);
     close(disk.platter);
+    unlink(name);
+    unlink(path);
+    HY_CHECK_EQ(rmdir(folder), 0);
+}
+
+/* --- killed, and then the power fails ------------------------------------- */
+
+static unsigned events_left;
+
+/* In the child: what it syncs is on the platter, which both have open. */
+static void die_soon(enum hy_fail_call call, int fd, const void *data,
+                     size_t bytes, uint64_t at)
+{
+    (void)fd;
+    (void)data;
+    (void)bytes;
+    (void)at;
+    hy_fail_observe(NULL);
+    if (call == HY_FAIL_FDATASYNC)
+        copy_file(disk.store, disk.platter);
+    if (events_left-- == 1)
+        _exit(9);
+    hy_fail_observe(die_soon);
+}
+
+/* A second checkpoint that ends after some of its calls; status 0: it did not.
+ */
+static void die_in_checkpoint(void *arg)
+{
+    hy_pager *p;
+
+    if (open_path(&p, path, HY_PAGER_SIGNAL, 0) != 0)
+        _exit(1);
+    take_step(p, 2);
+    events_left = *(unsigned *)arg;
+    hy_fail_observe(die_soon);
+    if (hy_pager_checkpoint(p) != 0)
+        _exit(2);
+}
+
+/* What the page cache holds and the disk does not. */
+static void pend_difference(void)
+{
+    char cached[SECTOR], synced[SECTOR];
+    struct stat s;
+
+    HY_CHECK_EQ(fstat(disk.store, &s), 0);
+    for (off_t at = 0; at < s.st_size; at += SECTOR) {
+        memset(cached, 0, SECTOR);
+        memset(synced, 0, SECTOR);
+        HY_CHECK(pread(disk.store, cached, SECTOR, at) >= 0);
+        HY_CHECK(pread(disk.platter, synced, SECTOR, at) >= 0);
+        if (memcmp(cached, synced, SECTOR) == 0)
+            continue;
+        watch(HY_FAIL_PWRITE, disk.store, cached, SECTOR, (uint64_t)at);
+    }
+    watch(HY_FAIL_FTRUNCATE, disk.store, NULL, 0, (uint64_t)s.st_size);
+}
+
+static void prepare_first_step(void)
+{
+    char name[256];
+    hy_pager *p;
+
+    unlink(path);
+    HY_CHECK_EQ(open_path(&p, path, 0, HY_PAGER_CREATE), 0);
+    take_step(p, 1);
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    hy_pager_release(p);
+    memset(&disk, 0, sizeof(disk));
+    disk.low = 1;
+    disk.high = 2;
+    disk.quiet = true;
+    snprintf(name, sizeof(name), "%s/platter", folder);
+    disk.platter = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    disk.store = open(path, O_RDONLY | O_CLOEXEC);
+    copy_file(disk.store, disk.platter);
+}
+
+HY_TEST(pager_crash, the_power_fails_while_a_killed_one_is_repaired)
+{
+    unsigned crashes = 0, last = 0;
+    char name[256];
+
+    set_up();
+    for (unsigned i = 4; last == 0 && i < 160; i++) {
+        unsigned n = i / 4; /* each moment a few times */
+        uint64_t held;
+        hy_pager *p;
+        int status;
+
+        prepare_first_step();
+        status = hy_test_child(die_in_checkpoint, &n);
+        HY_CHECK(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 0)
+            last = n;
+        else
+            HY_CHECK_EQ(WEXITSTATUS(status), 9);
+        pend_difference();
+        disk.quiet = false;
+        for (int k = 0; k < 3; k++)
+            crash();
+        p = open_watched(mechanism_of(i));
+        hy_fail_observe(NULL);
+        held = step_held(p);
+        HY_CHECK(held == 1 || held == 2);
+        hy_pager_release(p);
+        crashes += disk.crashes;
+        forget();
+        close(disk.store);
+        close(disk.platter);
+    }
+    printf("%u crashes while checkpoints killed at %u moments were repaired\n",
+           crashes, last);
+    HY_CHECK(last > 8);
+    snprintf(name, sizeof(name), "%s/platter", folder);
     unlink(name);
     unlink(path);
     HY_CHECK_EQ(rmdir(folder), 0);

@@ -613,6 +613,27 @@ HY_TEST(pager_file, a_log_that_was_never_durable_is_discarded)
 
 /* --- failing calls -------------------------------------------------------- */
 
+/* What a process that is killed now leaves behind. */
+static void check_copy(unsigned m, bool second)
+{
+    char kept[sizeof(path)], command[2 * sizeof(path) + 64];
+    volatile char *base;
+    hy_pager *p;
+
+    snprintf(kept, sizeof(kept), "%s", path);
+    snprintf(path, sizeof(path), "%s/copy", folder);
+    snprintf(command, sizeof(command), "cp --sparse=always %s %s", kept, path);
+    HY_CHECK_EQ(system(command), 0);
+    p = must_open(4 * MIB, m, 0);
+    base = hy_pager_base(p);
+    HY_CHECK_EQ(base[0], second ? 2 : 1);
+    HY_CHECK_EQ(base[3 * MIB], second ? 2 : 1);
+    HY_CHECK_EQ(base[2 * MIB], second ? 2 : 0);
+    hy_pager_release(p);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s", kept);
+}
+
 /* Every call of one kind fails in turn; whatever a checkpoint then says, the
  * memory keeps its content, a later one succeeds, and what the file holds
  * after each is one whole state. */
@@ -637,12 +658,11 @@ static void fail_each(unsigned m, enum hy_fail_call call, int error)
         hy_fail_none();
         HY_CHECK(r == 0 || r == -error);
         HY_CHECK(base[0] == 2 && base[3 * MIB] == 2 && base[2 * MIB] == 2);
-        hy_pager_release(p); /* as if it ended here */
+        check_copy(m, r == 0); /* as if it ended here */
+        hy_pager_release(p);
         p = must_open(4 * MIB, m, 0);
         base = hy_pager_base(p);
         HY_CHECK_EQ(base[0], r == 0 ? 2 : 1);
-        HY_CHECK_EQ(base[3 * MIB], r == 0 ? 2 : 1);
-        HY_CHECK_EQ(base[2 * MIB], r == 0 ? 2 : 0);
         /* And once more in one life. */
         base[0] = base[3 * MIB] = 3;
         hy_fail_at(call, n, error);
@@ -716,11 +736,14 @@ static struct {
     _Atomic uint64_t writes;
 } writer;
 
-enum { CELLS = 200 };
+enum { CELLS = 600 };
+
+/* Pages from one cell to the next: single ones, or one long run. */
+static size_t stride;
 
 static _Atomic uint64_t *cell(char *base, size_t i, size_t k)
 {
-    return (_Atomic uint64_t *)(base + i * 3 * hyi_os_page_bytes()) + k;
+    return (_Atomic uint64_t *)(base + i * stride * hyi_os_page_bytes()) + k;
 }
 
 /* Two words of each page, the first always written first: a page, and the row
@@ -769,6 +792,7 @@ HY_TEST(pager_file, a_racing_writer_is_cut_at_one_instant)
             uint64_t seen = 0;
 
             set_up();
+            stride = round % 3 == 0 ? 3 : 1;
             writer.pager = must_open((uint64_t)CELLS * 3 * hyi_os_page_bytes(),
                                      m, HY_PAGER_CREATE);
             atomic_store(&writer.stop, false);
@@ -790,6 +814,43 @@ HY_TEST(pager_file, a_racing_writer_is_cut_at_one_instant)
             check_cut(m, seen);
             tear_down();
         }
+    }
+}
+
+static unsigned looks;
+
+static void look_at_hold(enum hy_fail_call call, int fd, const void *data,
+                         size_t bytes, uint64_t at)
+{
+    hy_pager *p = writer.pager;
+    uint64_t from = atomic_load(&p->hold.from);
+    uint64_t copied = p->file.pages + p->file.staged;
+
+    (void)call;
+    (void)fd;
+    (void)data;
+    (void)bytes;
+    (void)at;
+    if (from == UINT64_MAX)
+        return; /* all is copied */
+    HY_CHECK(from <= copied * p->page_bytes);
+    looks++;
+}
+
+HY_TEST(pager_file, nothing_is_released_before_it_is_copied)
+{
+    EACH_MECHANISM(m)
+    {
+        set_up();
+        writer.pager = must_open(8 * MIB, m, HY_PAGER_CREATE);
+        memset(hy_pager_base(writer.pager), 1, 8 * MIB);
+        looks = 0;
+        hy_fail_observe(look_at_hold);
+        HY_CHECK_EQ(hy_pager_checkpoint(writer.pager), 0);
+        hy_fail_observe(NULL);
+        HY_CHECK(looks > 3);
+        hy_pager_release(writer.pager);
+        tear_down();
     }
 }
 
