@@ -130,6 +130,8 @@ find_program(HY_DOXYGEN doxygen)
 mark_as_advanced(HY_DOXYGEN)
 if(HY_DOXYGEN AND PROJECT_IS_TOP_LEVEL)
   configure_file(docs/Doxyfile.in "${PROJECT_BINARY_DIR}/Doxyfile" @ONLY)
-  add_custom_target(docs COMMAND "${HY_DOXYGEN}" "${PROJECT_BINARY_DIR}/Doxyfile"
+  add_custom_target(docs COMMAND sh
+    "${PROJECT_SOURCE_DIR}/tests/lint/reference.sh" "${HY_DOXYGEN}"
+    "${PROJECT_BINARY_DIR}/Doxyfile"
     COMMENT "Reference in ${PROJECT_BINARY_DIR}/reference/html" VERBATIM)
 endif()

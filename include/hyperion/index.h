@@ -43,12 +43,14 @@ enum hy_index_search_kind {
     HY_SEARCH_GRAPH = 2  /**< not in this version: -ENOTSUP */
 };
 
+/** Flags of hy_index_options. */
 enum hy_index_flags {
     HY_INDEX_EXISTING = 1u << 0 /**< the file of path must exist: -ENOENT */
 };
 
 #define HY_INDEX_DIM_MAX 65536 /**< components of a vector at most */
 
+/** How an index is made; see hy_index_create. */
 typedef struct hy_index_options {
     size_t size;
     size_t dim;       /**< components of each vector, 1 to HY_INDEX_DIM_MAX;
@@ -72,6 +74,7 @@ typedef struct hy_index_options {
         }                                                                      \
     }
 
+/** How a search goes; see hy_index_search. */
 typedef struct hy_search_options {
     size_t size;
     size_t rerank; /**< candidates ranked by floats; 0: max(8 * k, 128) */
@@ -92,6 +95,7 @@ typedef struct hy_hit {
     float score;
 } hy_hit;
 
+/** What hy_index_stats_get fills. */
 typedef struct hy_index_stats {
     size_t size;
     uint64_t count;      /**< vectors that a search can find */

@@ -36,17 +36,17 @@ HY_BEGIN_DECLS
 /** Characters of a name in a sample, the zero at the end included. */
 #define HY_MONITOR_NAME 32
 
-/** How many objects of a kind, and fibers, a sample holds. */
-#define HY_MONITOR_RUNTIMES 4
-#define HY_MONITOR_FIBERS   256
-#define HY_MONITOR_RINGS    16
-#define HY_MONITOR_PAGERS   4
-#define HY_MONITOR_HEAPS    16
-#define HY_MONITOR_CODES    4
+/* How many objects of a kind, and fibers, a sample holds. */
+#define HY_MONITOR_RUNTIMES 4   /**< runtimes in a sample */
+#define HY_MONITOR_FIBERS   256 /**< fibers */
+#define HY_MONITOR_RINGS    16  /**< rings */
+#define HY_MONITOR_PAGERS   4   /**< pagers */
+#define HY_MONITOR_HEAPS    16  /**< slabs and heaps */
+#define HY_MONITOR_CODES    4   /**< code memories */
 
-/** Pieces of a pager's range whose heat is shown, and rows of its histogram:
- * row n counts faults that took 2^n to 2^(n+1) - 1 ns. */
-#define HY_MONITOR_HEAT    128
+/** Pieces of a pager's range whose heat is shown. */
+#define HY_MONITOR_HEAT 128
+/** Rows of its histogram: row n counts faults of 2^n to 2^(n+1) - 1 ns. */
 #define HY_MONITOR_LATENCY 32
 
 /** What can be watched. */
@@ -181,7 +181,7 @@ typedef struct hy_monitor_options {
 
 /**
  * Makes a monitor that watches nothing yet. Its segment is called
- * hyperion.<user>.<name> and belongs to the calling user alone (mode 0600). One
+ * hyperion.USER.NAME and belongs to the calling user alone (mode 0600). One
  * that a process left behind when it died is removed.
  * @param out gets the monitor; the caller owns it until hy_monitor_destroy.
  * @return 0; -EINVAL (out NULL, a name with other characters or too long, a

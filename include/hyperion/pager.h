@@ -80,6 +80,7 @@ typedef struct hy_pager_store {
     void *ctx;
 } hy_pager_store;
 
+/** How a pager is made; see hy_pager_reserve. */
 typedef struct hy_pager_options {
     size_t size;
     unsigned mechanism;   /**< enum hy_pager_mechanism; 0 = AUTO */
@@ -250,6 +251,7 @@ HY_API int hy_pager_thaw(hy_pager *pager);
 /** Rows of the fault histogram: row n counts those of 2^n to 2^(n+1) - 1 ns. */
 #define HY_PAGER_LATENCY_ROWS 32
 
+/** What hy_pager_stats_get fills. */
 typedef struct hy_pager_stats {
     size_t size;             /**< set by the caller */
     unsigned mechanism;      /**< in use: enum hy_pager_mechanism */

@@ -144,6 +144,7 @@ HY_API int hy_patch_stats_get(hy_patch_stats *out);
  */
 HY_API void hy_patch_attach(const struct hy_patch_record *start,
                             const struct hy_patch_record *stop);
+/** Likewise. */
 HY_API void hy_patch_detach(const struct hy_patch_record *start);
 
 HY_END_DECLS

@@ -24,10 +24,10 @@
 
 HY_BEGIN_DECLS
 
-/** The longest text or label of one document, in bytes. */
-#define HY_PIPELINE_TEXT_MAX  ((size_t)16 << 20)
-#define HY_PIPELINE_LABEL_MAX ((size_t)64 << 10)
+#define HY_PIPELINE_TEXT_MAX  ((size_t)16 << 20) /**< bytes of one document */
+#define HY_PIPELINE_LABEL_MAX ((size_t)64 << 10) /**< bytes of its label */
 
+/** How a pipeline is made; see hy_pipeline_open. */
 typedef struct hy_pipeline_options {
     size_t size;
     const char *path;      /**< the store; NULL: memory only */
@@ -47,6 +47,7 @@ typedef struct hy_pipeline_options {
         }                                                                      \
     }
 
+/** Flags of hy_pipeline_options. */
 enum hy_pipeline_flags {
     HY_PIPELINE_EXISTING = 1u << 0 /**< the store must exist: -ENOENT */
 };
@@ -64,6 +65,7 @@ typedef struct hy_document {
     size_t label_bytes;
 } hy_document;
 
+/** What hy_pipeline_stats_get fills. */
 typedef struct hy_pipeline_stats {
     size_t size;
     uint64_t documents;      /**< stored and searchable */
@@ -151,7 +153,9 @@ HY_API int hy_pipeline_label(hy_pipeline *p, uint64_t id, char *buffer,
  * They belong to the pipeline; use them to look only.
  */
 HY_API hy_runtime *hy_pipeline_runtime(const hy_pipeline *p);
+/** Likewise. */
 HY_API hy_pager *hy_pipeline_pager(const hy_pipeline *p);
+/** Likewise. */
 HY_API hy_ring *hy_pipeline_ring(const hy_pipeline *p, unsigned lane);
 
 /** Fills *out. 0, or -EINVAL. */

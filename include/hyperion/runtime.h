@@ -23,6 +23,7 @@
 
 HY_BEGIN_DECLS
 
+/** Workers, their fibers and timers; several in a process. */
 typedef struct hy_runtime hy_runtime;
 
 /** Flags of hy_runtime_options. */

@@ -184,11 +184,13 @@ HY_API int hy_slab_stats_get(hy_slab *slab, hy_slab_stats *out);
 
 HY_END_DECLS
 
+/** @cond the inline forms of the functions above */
 #ifndef HY_SLAB_NO_INLINE
 #define hy_slab_alloc(slab)        hy_slab_alloc_inline(slab)
 #define hy_slab_free(slab, object) hy_slab_free_inline(slab, object)
 #define hy_slab_create(out, object_bytes, options)                             \
     hy_slab_create_version(out, object_bytes, options, HY_SLAB_INLINE_VERSION)
 #endif
+/** @endcond */
 
 #endif

@@ -27,7 +27,7 @@
  * destructor a module hand the table to the library.
  *
  * Invariant: a decided site agrees with its key; an undecided one need not.
- * Upstream: patch.h. Downstream: lib/jit/patch.c, arch/<isa>/jit_patch.c.
+ * Upstream: patch.h. Downstream: lib/jit/patch.c, arch/ISA/jit_patch.c.
  * The layout of a site, of a record and of a key is ABI (HY_PATCH_ABI).
  */
 #ifndef HYPERION_INLINE_PATCH_H

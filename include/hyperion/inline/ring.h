@@ -49,7 +49,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/** Two lines of 64 bytes, which the adjacent-line prefetcher pairs. */
+/** @cond what the rings below are made of */
+
+/* Two lines of 64 bytes, which the adjacent-line prefetcher pairs. */
 #define HY_RING_LINE __attribute__((aligned(128)))
 
 #ifdef __cplusplus
@@ -405,6 +407,8 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
 
 /* Pops after which hint follows head: as measured for hyperion/ring.h. */
 #define HY_RING_LAG(capacity) ((capacity) > 16 ? (capacity) / 16 : 1)
+
+/** @endcond */
 
 /** Declares a ring between two threads; see the top of this file. */
 #define HY_RING_DEFINE(name, type, capacity_)                                  \
