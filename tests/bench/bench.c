@@ -362,6 +362,17 @@ static void print_row(const struct bench_row *row, const struct gate *gate,
     fflush(stdout);
 }
 
+/* A run may pin its thread; the next one starts free. */
+static double run_once(const struct bench_contender *c)
+{
+    double figure = 0;
+
+    if (c->absent == NULL)
+        figure = c->run(c->arg);
+    unpin();
+    return figure;
+}
+
 void bench_row_run(const struct bench_row *row,
                    const struct bench_contender *contenders, size_t count)
 {
@@ -380,8 +391,7 @@ void bench_row_run(const struct bench_row *row,
         gate.before = wait_for_calm();
     for (unsigned r = 0; r < repeats; r++)
         for (size_t i = 0; i < count; i++)
-            if (contenders[i].absent == NULL)
-                figures[i].values[r] = contenders[i].run(contenders[i].arg);
+            figures[i].values[r] = run_once(&contenders[i]);
     if (row->gated) {
         gate.after = bench_pingpong();
         gate.noisy = gate.before >= GATE_NS || gate.after >= GATE_NS;

@@ -161,7 +161,7 @@ static double isolated_pages(void *arg)
     const struct way *w = (const struct way *)arg;
     hy_pager *pager =
         reserve(TB, w->mechanism, w->flags, w->cluster_bytes, NULL);
-    uint64_t pages = bench_is_quick() ? 100000 : 1000000, maps = mappings();
+    uint64_t pages = bench_is_quick() ? 50000 : 1000000, maps = mappings();
 
     if (pager == NULL)
         bench_wrong("reservation of 1 TB");
