@@ -401,12 +401,31 @@ static bool guard_together(char *first, size_t guard_bytes, size_t stride,
     return done == (long)(count * guard_bytes);
 }
 
+/* An emulator may accept advice that it does not know: whether a guarded page
+   faults is tried once, by having the kernel write to it. */
+static bool guards_fault(void *guarded)
+{
+    int state = atomic_load_explicit(&hyi_process.guards, memory_order_relaxed);
+
+    if (state == HYI_PROBE_UNKNOWN) {
+        long r = syscall(SYS_getrandom, guarded, 1, 0);
+
+        state = r < 0 && errno == EFAULT ? HYI_PROBE_YES : HYI_PROBE_NO;
+        atomic_store_explicit(&hyi_process.guards, state, memory_order_relaxed);
+    }
+    return state == HYI_PROBE_YES;
+}
+
 int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
 {
     int saved = errno;
     char *p = first;
-    int r = 0;
+    int r = madvise(first, guard_bytes, ADVICE_GUARD_INSTALL);
 
+    if (r == 0 && !guards_fault(first)) {
+        errno = EINVAL;
+        r = -1;
+    }
     while (count > 0 && r == 0) {
         size_t now = count < GUARDS_AT_ONCE ? count : GUARDS_AT_ONCE;
 

@@ -47,6 +47,7 @@ struct hyi_slab_registry {
 struct hyi_process {
     struct hyi_fault_registry fault;
     struct hyi_slab_registry slab;
+    _Atomic int guards;          /* do installed guards really fault? */
     _Atomic int guards_together; /* process_madvise on oneself (os.h) */
     _Atomic int barrier;         /* membarrier, private expedited (os.h) */
     _Atomic unsigned pager_caps; /* hy_pager_caps, once probed; 0: not yet */
