@@ -113,8 +113,8 @@ int hyi_os_code_replace(void *pages, const void *content, size_t bytes);
  */
 int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count);
 
-/* Whether the range may be backed by huge pages. A hint. */
-void hyi_os_huge_pages(void *address, size_t bytes, bool wanted);
+/* The range is not to be backed by huge pages. A hint. */
+void hyi_os_small_pages(void *address, size_t bytes);
 
 /* How many mappings this process has, and may have; 0 when nobody tells. */
 size_t hyi_os_map_count(void); /* (S) */

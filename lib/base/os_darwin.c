@@ -332,7 +332,7 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
     return -ENOTSUP;
 }
 
-void hyi_os_huge_pages(void *address, size_t bytes, bool wanted)
+void hyi_os_small_pages(void *address, size_t bytes)
 {
     (void)address, (void)bytes, (void)wanted;
 }

@@ -439,11 +439,11 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
     return r == -EINVAL ? -ENOTSUP : r;
 }
 
-void hyi_os_huge_pages(void *address, size_t bytes, bool wanted)
+void hyi_os_small_pages(void *address, size_t bytes)
 {
     int saved = errno;
 
-    madvise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    madvise(address, bytes, MADV_NOHUGEPAGE);
     errno = saved;
 }
 

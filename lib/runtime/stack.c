@@ -105,7 +105,7 @@ static int map_segment(struct hyi_stack_segment *g, size_t count)
     if (r != 0)
         return -ENOMEM;
     /* A stack touches one page or two: a huge one would waste the rest. */
-    hyi_os_huge_pages(base, g->bytes, false);
+    hyi_os_small_pages(base, g->bytes);
     g->base = base;
     g->first = g->base + head;
     g->count = count;
@@ -147,6 +147,8 @@ static int spend_maps(struct hyi_stacks *s, size_t count)
 {
     size_t limit = hyi_os_map_limit() / 5 * 4, used;
 
+    if (limit == 0) /* a system without a limit */
+        return 0;
     if (s->maps_budget < count * GUARD_MAPS) {
         used = hyi_os_map_count();
         if (used + count * GUARD_MAPS > limit)
