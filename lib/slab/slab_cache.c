@@ -152,6 +152,7 @@ void hyi_slab_cache_init(struct hyi_slab_cache *cache)
 
     __atomic_store_n(&cache->hot.front, (void *)NULL, __ATOMIC_RELAXED);
     cache->hot.shift = slab->shift;
+    cache->hot.within = slab->chunk_bytes - 1;
     cache->hot.inverse = slab->inverse;
     cache->hot.stride = (uint32_t)slab->stride;
     cache->room = none;

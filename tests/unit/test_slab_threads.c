@@ -327,7 +327,7 @@ static void storm_free(struct storm *s, uint64_t *p)
 static void *storm_run(void *arg)
 {
     struct storm *s = arg;
-    uint64_t x = mark_of(&x) | 1;
+    uint64_t x = mark_of(&arg) | 1;
 
     for (int i = 0; i < s->steps && !atomic_load(&s->stop); i++) {
         uint64_t *p = NULL;
@@ -516,7 +516,7 @@ HY_TEST(slab_threads, a_forked_child_goes_on)
 static void *heap_worker(void *arg)
 {
     hy_heap *heap = arg;
-    uint64_t *p[64] = {NULL}, x = mark_of(&x) | 1;
+    uint64_t *p[64] = {NULL}, x = mark_of(&arg) | 1;
 
     for (int i = 0; i < 20000; i++) {
         unsigned k;

@@ -69,6 +69,7 @@ struct hy_slab_cache {
     uint32_t shift;                /**< log2 of the bytes of a chunk */
     uint32_t inverse;              /**< 2^32 / stride, rounded up */
     uint32_t stride;               /**< bytes from object to object */
+    uint64_t within;               /**< bytes of a chunk - 1 */
 };
 
 /** One place where a thread finds its cache of a slab. */
@@ -91,27 +92,28 @@ HY_API int hy_slab_free_slow(struct hy_slab *slab, void *object);
 /** The last live object of an owned chunk but the front is gone. Returns 0. */
 HY_API int hy_slab_free_last(struct hy_slab *slab, struct hy_slab_chunk *chunk);
 
-/** The calling thread's cache, or NULL when it is not in its slot. The first
- * member of a slab is its id. */
-static inline struct hy_slab_cache *
-hy_slab_cache_find(const struct hy_slab *slab)
+/** The calling thread's slot for a slab, whose first member is its id. The
+ * cache in it is the slab's when the ids agree. */
+static inline const struct hy_slab_slot *hy_slab_slot_of(uint64_t id)
 {
-    uint64_t id = *(const uint64_t *)(const void *)slab;
-    const struct hy_slab_slot *slot = &hy_slab_slots[id % HY_SLAB_SLOTS];
-
-    return __builtin_expect(slot->id == id, 1) ? slot->cache : NULL;
+    return &hy_slab_slots[id % HY_SLAB_SLOTS];
 }
 
 /** hy_slab_alloc. */
 static inline void *hy_slab_alloc_inline(struct hy_slab *slab)
 {
-    struct hy_slab_cache *cache =
-        slab != NULL ? hy_slab_cache_find(slab) : NULL;
-    uint64_t bits;
+    const struct hy_slab_slot *slot;
+    struct hy_slab_cache *cache;
+    uint64_t bits, id;
     void *object;
 
-    if (__builtin_expect(cache == NULL, 0))
+    if (__builtin_expect(slab == NULL, 0))
+        return NULL;
+    id = *(const uint64_t *)(const void *)slab;
+    slot = hy_slab_slot_of(id);
+    if (__builtin_expect(slot->id != id, 0))
         return hy_slab_alloc_slow(slab);
+    cache = slot->cache;
     /* Relaxed: this thread's own; others read them for checks and figures. */
     object = __atomic_load_n(&cache->front, __ATOMIC_RELAXED);
     if (object != NULL) {
@@ -123,7 +125,7 @@ static inline void *hy_slab_alloc_inline(struct hy_slab *slab)
         return hy_slab_alloc_slow(slab);
     __atomic_store_n(cache->word, bits & (bits - 1), __ATOMIC_RELAXED);
     return cache->group +
-           (size_t)(unsigned)__builtin_ctzll(bits) * cache->stride;
+           (uint64_t)(unsigned)__builtin_ctzll(bits) * cache->stride;
 }
 
 /** Marks the object of this chunk of the cache free; the second half of
@@ -132,7 +134,7 @@ static inline int hy_slab_free_owned(struct hy_slab *slab,
                                      struct hy_slab_cache *cache,
                                      struct hy_slab_chunk *chunk, void *object)
 {
-    uint64_t offset = (uintptr_t)object & (((uint64_t)1 << cache->shift) - 1);
+    uint64_t offset = (uintptr_t)object & cache->within;
     uint64_t index = offset * cache->inverse >> 32;
     struct hy_slab_word *word =
         (struct hy_slab_word *)(void *)(chunk + 1) + index / 64;
@@ -141,17 +143,19 @@ static inline int hy_slab_free_owned(struct hy_slab *slab,
 
     if (__builtin_expect(index * cache->stride != offset, 0))
         return hy_slab_free_slow(slab, object);
-    /* Relaxed: remote pairs with nothing here; that it is seen when the other
-     * free happened before this one is coherence. */
+    /* Relaxed: that the other free is seen when it happened before this one is
+     * coherence. */
     bits = __atomic_load_n(&word->free, __ATOMIC_RELAXED);
     remote = __atomic_load_n(&word->remote, __ATOMIC_RELAXED);
-    front = __atomic_load_n(&cache->front, __ATOMIC_RELAXED);
-    if (__builtin_expect(((bits | remote) & bit) != 0 || front == object, 0))
+    if (__builtin_expect(((bits | remote) & bit) != 0, 0))
         return hy_slab_free_slow(slab, object);
+    front = __atomic_load_n(&cache->front, __ATOMIC_RELAXED);
     if (front == NULL) {
         __atomic_store_n(&cache->front, object, __ATOMIC_RELAXED);
         return 0;
     }
+    if (__builtin_expect(front == object, 0))
+        return hy_slab_free_slow(slab, object);
     bits |= bit;
     __atomic_store_n(&word->free, bits, __ATOMIC_RELAXED);
     if (__builtin_expect((bits | remote) == UINT64_MAX, 0) &&
@@ -163,14 +167,19 @@ static inline int hy_slab_free_owned(struct hy_slab *slab,
 /** hy_slab_free. */
 static inline int hy_slab_free_inline(struct hy_slab *slab, void *object)
 {
-    struct hy_slab_cache *cache =
-        slab != NULL ? hy_slab_cache_find(slab) : NULL;
+    const struct hy_slab_slot *slot;
+    struct hy_slab_cache *cache;
     struct hy_slab_entry *entry;
     struct hy_slab_chunk *chunk;
-    uint64_t key;
+    uint64_t id, key;
 
-    if (__builtin_expect(cache == NULL, 0))
+    if (__builtin_expect(slab == NULL, 0))
         return hy_slab_free_slow(slab, object);
+    id = *(const uint64_t *)(const void *)slab;
+    slot = hy_slab_slot_of(id);
+    if (__builtin_expect(slot->id != id, 0))
+        return hy_slab_free_slow(slab, object);
+    cache = slot->cache;
     key = (uintptr_t)object >> cache->shift;
     entry = &cache->entries[key & cache->mask];
     /* Acquire: pairs with the release that put the chunk into the table. */
