@@ -273,6 +273,9 @@ step_deb() {
 
 # The programs in examples/consumer are what the README tells people to copy.
 step_examples() {
+    sed -n '/^```c$/,/^```$/p' "$SOURCE/README.md" | sed '/^```/d' |
+        cmp - "$SOURCE/examples/consumer/ten_lines.c" ||
+        fail "the README's program is not examples/consumer/ten_lines.c"
     cmake -S "$SOURCE/examples/consumer" -B "$WORK/example" -G Ninja \
         -DCMAKE_C_COMPILER="$CC" -DCMAKE_PREFIX_PATH="$prefix" \
         >"$WORK/example.txt"
