@@ -13,6 +13,7 @@
 #include "fail.h"
 #include "hy_test.h"
 #include "isa.h"
+#include "process.h"
 
 static const hy_column columns[] = {{"a", HY_F32}, {"b", HY_I32}};
 static const hy_schema schema = {sizeof(hy_schema), columns, 2, NULL, 0};
@@ -210,6 +211,48 @@ HY_TEST(jit_code, a_code_of_no_mechanism_interprets)
     hy_kernel_release(k);
     hy_code_destroy(code);
     hy_expr_destroy(e);
+}
+
+static int worst_report;
+
+static void note_report(void *ctx, int level, const char *message)
+{
+    HY_CHECK(ctx == &worst_report && message[0] != '\0');
+    worst_report = level > worst_report ? level : worst_report;
+}
+
+/* As on a machine where the probe found only these. */
+static void check_with_caps(unsigned caps, unsigned mechanism, int level)
+{
+    hy_code_options o = HY_CODE_OPTIONS_INIT;
+    unsigned known = 1u << 31;
+    unsigned before = atomic_exchange(&hyi_process.code_caps, caps | known);
+    hy_expr *e = parse("b + 1");
+    hy_code *code;
+    hy_kernel *k;
+    int r;
+
+    worst_report = -1;
+    o.report = (hy_report){note_report, &worst_report};
+    r = hy_code_create(&code, &o);
+    atomic_store(&hyi_process.code_caps, before);
+    HY_CHECK_EQ(r, 0);
+    HY_CHECK_EQ(worst_report, level);
+    HY_CHECK_EQ(stats_of(code).mechanism, mechanism);
+    HY_CHECK_EQ(hy_expr_compile(&k, code, e, NULL), 0);
+    HY_CHECK_EQ(run(k, 1), 2);
+    hy_kernel_release(k);
+    hy_code_destroy(code);
+    hy_expr_destroy(e);
+}
+
+HY_TEST(jit_code, a_lesser_mechanism_is_reported)
+{
+    check_with_caps(HY_CODE_NONE, HY_CODE_NONE, HY_REPORT_WARNING);
+    if (hy_code_caps() & HY_CODE_TOGGLE)
+        check_with_caps(HY_CODE_TOGGLE, HY_CODE_TOGGLE, HY_REPORT_NOTE);
+    if (hy_code_caps() & HY_CODE_DUAL)
+        check_with_caps(HY_CODE_DUAL, HY_CODE_DUAL, -1);
 }
 
 HY_TEST(jit_code, it_lives_until_its_last_kernel)
