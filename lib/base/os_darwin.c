@@ -334,7 +334,7 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
 
 void hyi_os_small_pages(void *address, size_t bytes)
 {
-    (void)address, (void)bytes, (void)wanted;
+    (void)address, (void)bytes;
 }
 
 size_t hyi_os_map_count(void)
