@@ -184,6 +184,10 @@ struct hy_arch_vec {
     /* x[i] = bias + scale * (codes[i] + 128), rounded twice */
     void (*sq8_decode)(const int8_t *codes, size_t n, float bias, float scale,
                        float *x);
+
+    /* A bit for each of 64 bytes, the first lowest. word: letters and digits of
+     * ASCII; high: bytes above 0x7f. */
+    void (*classify)(const char *text, uint64_t *word, uint64_t *high);
 };
 
 extern const struct hy_arch_vec hy_arch_vec_scalar; /* the oracle */

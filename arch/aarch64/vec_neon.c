@@ -365,11 +365,48 @@ static void sq8_decode(const int8_t *codes, size_t n, float bias, float scale,
         x[i] = bias + scale * (float)(codes[i] + 128);
 }
 
+/* --- text ----------------------------------------------------------------- */
+
+/* Bytes in [from, from + range] become all ones. */
+INLINE uint8x16_t at_most(uint8x16_t x, uint8_t from, uint8_t range)
+{
+    return vcleq_u8(vsubq_u8(x, vdupq_n_u8(from)), vdupq_n_u8(range));
+}
+
+/* One bit for each of 64 bytes that are all ones or zero. */
+INLINE uint64_t bits_of(const uint8x16_t m[4])
+{
+    static const uint8_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128,
+                                       1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t place = vld1q_u8(places);
+    uint8x16_t low = vpaddq_u8(vandq_u8(m[0], place), vandq_u8(m[1], place));
+    uint8x16_t high = vpaddq_u8(vandq_u8(m[2], place), vandq_u8(m[3], place));
+
+    low = vpaddq_u8(low, high);
+    low = vpaddq_u8(low, low);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(low), 0);
+}
+
+static void classify(const char *text, uint64_t *word, uint64_t *high)
+{
+    uint8x16_t words[4], highs[4];
+
+    for (int i = 0; i < 4; i++) {
+        uint8x16_t x = vld1q_u8((const uint8_t *)text + 16 * i);
+
+        words[i] = vorrq_u8(at_most(vorrq_u8(x, vdupq_n_u8(0x20)), 'a', 25),
+                            at_most(x, '0', 9));
+        highs[i] = vcgeq_u8(x, vdupq_n_u8(0x80));
+    }
+    *word = bits_of(words);
+    *high = bits_of(highs);
+}
+
 #define SHARED                                                                 \
     .dot_f32 = dot_f32, .l2sq_f32 = l2sq_f32, .moments_f32 = moments_f32,      \
     .dot_f32_batch = dot_f32_batch, .l2sq_f32_batch = l2sq_f32_batch,          \
     .moments_f32_batch = moments_f32_batch, .range_f32 = range_f32,            \
-    .sq8_encode = sq8_encode, .sq8_decode = sq8_decode
+    .sq8_encode = sq8_encode, .sq8_decode = sq8_decode, .classify = classify
 
 const struct hy_arch_vec hy_arch_vec_neon = {
     SHARED,

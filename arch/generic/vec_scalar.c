@@ -159,6 +159,38 @@ static void sq8_decode(const int8_t *codes, size_t n, float bias, float scale,
         x[i] = bias + scale * (float)(codes[i] + 128);
 }
 
+/* The top bits of eight bytes. */
+static uint64_t top_bits(uint64_t x)
+{
+    return (x & 0x8080808080808080u) * 0x0002040810204081u >> 56;
+}
+
+/* Each byte of x, below 0x80, in [from, to] gets its top bit set. */
+static uint64_t between(uint64_t x, unsigned from, unsigned to)
+{
+    const uint64_t ones = 0x0101010101010101u;
+
+    return (x + ones * (0x80 - from)) & ~(x + ones * (0x7f - to));
+}
+
+static void classify(const char *text, uint64_t *word, uint64_t *high)
+{
+    *word = *high = 0;
+    for (unsigned i = 0; i < 64; i += 8) {
+        uint64_t x, low, found;
+
+        memcpy(&x, text + i, sizeof(x));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        x = __builtin_bswap64(x);
+#endif
+        low = x & 0x7f7f7f7f7f7f7f7fu;
+        found = between(low | 0x2020202020202020u, 'a', 'z') |
+                between(low, '0', '9');
+        *word |= top_bits(found & ~x) << i;
+        *high |= top_bits(x) << i;
+    }
+}
+
 const struct hy_arch_vec hy_arch_vec_scalar = {
     .dot_f32 = dot_f32,
     .l2sq_f32 = l2sq_f32,
@@ -171,4 +203,5 @@ const struct hy_arch_vec hy_arch_vec_scalar = {
     .range_f32 = range_f32,
     .sq8_encode = sq8_encode,
     .sq8_decode = sq8_decode,
+    .classify = classify,
 };

@@ -387,6 +387,33 @@ AVX2 static void sq8_decode(const int8_t *codes, size_t n, float bias,
     }
 }
 
+/* --- text ----------------------------------------------------------------- */
+
+/* Bytes in [from, from + range] become all ones. */
+AVX2 INLINE __m256i at_most(__m256i x, char from, char range)
+{
+    x = _mm256_sub_epi8(x, _mm256_set1_epi8(from));
+    return _mm256_cmpeq_epi8(_mm256_min_epu8(x, _mm256_set1_epi8(range)), x);
+}
+
+AVX2 INLINE uint64_t word_bits(__m256i x)
+{
+    __m256i lower = _mm256_or_si256(x, _mm256_set1_epi8(0x20));
+
+    return (uint32_t)_mm256_movemask_epi8(
+        _mm256_or_si256(at_most(lower, 'a', 25), at_most(x, '0', 9)));
+}
+
+AVX2 static void classify(const char *text, uint64_t *word, uint64_t *high)
+{
+    const __m256i x = _mm256_loadu_si256((const void *)text);
+    const __m256i y = _mm256_loadu_si256((const void *)(text + 32));
+
+    *word = word_bits(x) | word_bits(y) << 32;
+    *high = (uint32_t)_mm256_movemask_epi8(x) |
+            (uint64_t)(uint32_t)_mm256_movemask_epi8(y) << 32;
+}
+
 const struct hy_arch_vec hy_arch_vec_avx2 = {
     .dot_f32 = dot_f32,
     .l2sq_f32 = l2sq_f32,
@@ -399,4 +426,5 @@ const struct hy_arch_vec hy_arch_vec_avx2 = {
     .range_f32 = range_f32,
     .sq8_encode = sq8_encode,
     .sq8_decode = sq8_decode,
+    .classify = classify,
 };

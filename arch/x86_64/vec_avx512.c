@@ -563,11 +563,28 @@ AVX512 static void sq8_decode(const int8_t *codes, size_t n, float bias,
     }
 }
 
+/* --- text ----------------------------------------------------------------- */
+
+AVX512 INLINE __mmask64 at_most(__m512i x, char from, char range)
+{
+    return _mm512_cmple_epu8_mask(_mm512_sub_epi8(x, _mm512_set1_epi8(from)),
+                                  _mm512_set1_epi8(range));
+}
+
+AVX512 static void classify(const char *text, uint64_t *word, uint64_t *high)
+{
+    const __m512i x = _mm512_loadu_si512(text);
+
+    *word = at_most(_mm512_or_si512(x, _mm512_set1_epi8(0x20)), 'a', 25) |
+            at_most(x, '0', 9);
+    *high = _mm512_movepi8_mask(x);
+}
+
 #define SHARED                                                                 \
     .dot_f32 = dot_f32, .l2sq_f32 = l2sq_f32, .moments_f32 = moments_f32,      \
     .dot_f32_batch = dot_f32_batch, .l2sq_f32_batch = l2sq_f32_batch,          \
     .moments_f32_batch = moments_f32_batch, .range_f32 = range_f32,            \
-    .sq8_encode = sq8_encode, .sq8_decode = sq8_decode
+    .sq8_encode = sq8_encode, .sq8_decode = sq8_decode, .classify = classify
 
 const struct hy_arch_vec hy_arch_vec_avx512 = {
     SHARED,

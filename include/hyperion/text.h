@@ -55,7 +55,8 @@ typedef struct hy_text_cursor {
     uint64_t rest;
     uint64_t word;
     uint64_t high;
-    uint64_t reserved[2];
+    void (*classify)(const char *text, uint64_t *word, uint64_t *high);
+    uint64_t reserved;
 } hy_text_cursor;
 
 /**

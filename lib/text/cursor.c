@@ -5,12 +5,14 @@
  *                     ^ rest: the bits not yet read
  *
  * Invariant: every byte before the first bit of rest has been dealt with.
- * Upstream: programs, pipeline. Downstream: word.h.
+ * Upstream: programs, pipeline. Downstream: word.h, arch.h (classify).
  */
 #include <hyperion/text.h>
 
 #include <errno.h>
 
+#include "arch.h"
+#include "isa.h"
 #include "word.h"
 
 int hy_text_cursor_init(hy_text_cursor *cursor, const char *text, size_t bytes)
@@ -22,6 +24,7 @@ int hy_text_cursor_init(hy_text_cursor *cursor, const char *text, size_t bytes)
     memset(cursor, 0, sizeof(*cursor));
     cursor->begin = text;
     cursor->end = text + bytes;
+    cursor->classify = hy_arch_vec_select(hyi_isa_features())->classify;
     hyi_cursor_load(cursor, text);
     return 0;
 }

@@ -41,14 +41,15 @@ static uint64_t tail_of(const struct hyi_word *w)
 static unsigned plural_ending(uint64_t tail, size_t n)
 {
     uint64_t two = tail >> 48, three = tail >> 40, four = tail >> 32;
-    bool keeps =
-        two == END2('s', 's') || two == END2('u', 's') || two == END2('i', 's');
-    bool loses_es =
-        (three == END3('i', 'e', 's') && n >= 5) ||
-        three == END3('x', 'e', 's') || four == END4('s', 's', 'e', 's') ||
-        four == END4('c', 'h', 'e', 's') || four == END4('s', 'h', 'e', 's');
+    unsigned is_s = (n >= 4) & (tail >> 56 == 's');
+    unsigned keeps = (two == END2('s', 's')) | (two == END2('u', 's')) |
+                     (two == END2('i', 's'));
+    unsigned loses_es =
+        ((three == END3('i', 'e', 's')) & (n >= 5)) |
+        (three == END3('x', 'e', 's')) | (four == END4('s', 's', 'e', 's')) |
+        (four == END4('c', 'h', 'e', 's')) | (four == END4('s', 'h', 'e', 's'));
 
-    return ((n >= 4) & (tail >> 56 == 's') & !keeps) ? 1u + loses_es : 0;
+    return (is_s & ~keeps) << loses_es;
 }
 
 static bool has_byte(uint64_t x, unsigned char c)
@@ -79,11 +80,11 @@ static unsigned double_letter(uint64_t tail, size_t n)
 /* How much -ing, -ed and -ied lose; the i of the last stays. */
 static unsigned verb_ending(uint64_t tail, uint64_t low, size_t n)
 {
-    bool ing = tail >> 40 == END3('i', 'n', 'g') && n >= 6;
-    bool ed = tail >> 48 == END2('e', 'd') && n >= 5;
-    unsigned cut = ing ? 3 : 2;
+    unsigned ing = (tail >> 40 == END3('i', 'n', 'g')) & (n >= 6);
+    unsigned ed = (tail >> 48 == END2('e', 'd')) & (n >= 5);
+    unsigned cut = 2 + ing;
 
-    if (HYI_LIKELY(!ing && !ed))
+    if (HYI_LIKELY((ing | ed) == 0))
         return 0;
     if (tail >> 40 == END3('i', 'e', 'd'))
         return 2;

@@ -73,35 +73,6 @@ const char *hyi_word_slow(const char *p, const char *end, struct hyi_word *out)
     return p;
 }
 
-/* The eight bits of each byte's top bit, the first byte lowest. */
-static uint64_t top_bits(uint64_t x)
-{
-    return (x & 0x8080808080808080u) * 0x0002040810204081u >> 56;
-}
-
-/* Bytes at least `from` and at most `to` get their top bit set; x below 0x80 a
- * byte. */
-static uint64_t between(uint64_t x, unsigned from, unsigned to)
-{
-    const uint64_t ones = 0x0101010101010101u;
-
-    return (x + ones * (0x80 - from)) & ~(x + ones * (0x7f - to));
-}
-
-static void classify(const char *p, uint64_t *word, uint64_t *high)
-{
-    *word = *high = 0;
-    for (unsigned i = 0; i < 8; i++) {
-        uint64_t x = hyi_load8(p + 8 * i);
-        uint64_t low = x & 0x7f7f7f7f7f7f7f7fu;
-        uint64_t lower = low | 0x2020202020202020u;
-        uint64_t found = between(lower, 'a', 'z') | between(low, '0', '9');
-
-        *word |= top_bits(found & ~x) << 8 * i;
-        *high |= top_bits(x) << 8 * i;
-    }
-}
-
 void hyi_cursor_load(hy_text_cursor *c, const char *p)
 {
     size_t left = (size_t)(c->end - p);
@@ -109,9 +80,9 @@ void hyi_cursor_load(hy_text_cursor *c, const char *p)
     HYI_DEBUG(p >= c->begin && p <= c->end);
     c->block = p;
     if (left >= 64) {
-        classify(p, &c->word, &c->high);
+        c->classify(p, &c->word, &c->high);
     } else if (left > 0 && c->end - c->begin >= 64) {
-        classify(c->end - 64, &c->word, &c->high);
+        c->classify(c->end - 64, &c->word, &c->high);
         c->word >>= 64 - left;
         c->high >>= 64 - left;
     } else {
@@ -119,7 +90,7 @@ void hyi_cursor_load(hy_text_cursor *c, const char *p)
 
         if (left > 0)
             memcpy(copy, p, left);
-        classify(copy, &c->word, &c->high);
+        c->classify(copy, &c->word, &c->high);
     }
     c->rest = c->word | c->high;
 }

@@ -330,3 +330,29 @@ HY_TEST(check_vec, sq8_ties)
 {
     each_table(check_ties);
 }
+
+static void check_classify(const struct hy_arch_vec *k, const char *isa)
+{
+    for (int round = 0; round < 3000; round++) {
+        char *text = guarded(0, 64, 1);
+        uint64_t word, high, word_want = 0, high_want = 0;
+
+        for (int i = 0; i < 64; i++) {
+            unsigned char c =
+                (unsigned char)(round < 256 ? round + i : (int)draw());
+            uint64_t is_word = (c >= 'a' && c <= 'z') ||
+                               (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+
+            text[i] = (char)c;
+            word_want |= is_word << i;
+            high_want |= (uint64_t)(c >> 7) << i;
+        }
+        k->classify(text, &word, &high);
+        HY_CHECK_MSG(word == word_want && high == high_want, "%s", isa);
+    }
+}
+
+HY_TEST(check_vec, classify)
+{
+    each_table(check_classify);
+}
