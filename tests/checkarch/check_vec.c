@@ -120,7 +120,7 @@ static void check_f32(const struct hy_arch_vec *k, const char *isa)
     for (int round = 0; round < 600; round++) {
         size_t n = draw_length(round);
         const float *a = guarded_floats(0, n), *b = guarded_floats(1, n);
-        double dot = 0, size = 0, l2sq = 0, aa = 0, bb = 0;
+        double dot = 0, size = 0, l2sq = 0;
         float got = k->dot_f32(a, b, n), m[3];
 
         for (size_t i = 0; i < n; i++) {
@@ -129,8 +129,6 @@ static void check_f32(const struct hy_arch_vec *k, const char *isa)
             dot += (double)a[i] * b[i];
             size += fabs((double)a[i] * b[i]);
             l2sq += d * d;
-            aa += (double)a[i] * a[i];
-            bb += (double)b[i] * b[i];
         }
         HY_CHECK_MSG(fabs(got - dot) <= bound(n) * size, "%s dot n %zu: %g %g",
                      isa, n, got, dot);

@@ -107,6 +107,40 @@ HY_TEST(text_vectorize, counts_are_dampened)
     hy_vectorizer_destroy(v);
 }
 
+/* Short and long texts against the definition, from their words one by one. */
+HY_TEST(text_vectorize, counts_add_up)
+{
+    static const int lengths[] = {1, 40, 254, 255, 256, 257, 300, 2000};
+    static char text[40000];
+    hy_vectorizer *v = english();
+    float counts[DIM] = {0}, one[DIM], out[DIM];
+    size_t used = 0;
+    int words = 0;
+
+    for (size_t l = 0; l < sizeof(lengths) / sizeof(*lengths); l++) {
+        double sum = 0;
+
+        for (; words < lengths[l]; words++) {
+            size_t start = used;
+
+            used += (size_t)sprintf(text + used, "q%dx ", words % 700);
+            vectorize(v, text + start, one);
+            for (int i = 0; i < DIM; i++)
+                counts[i] += (float)((one[i] > 0) - (one[i] < 0));
+        }
+        vectorize(v, text, out);
+        for (int i = 0; i < DIM; i++)
+            sum += fabsf(counts[i]);
+        for (int i = 0; i < DIM; i++) {
+            double want = copysign(sqrt(fabsf(counts[i]) / sum), counts[i]);
+
+            HY_CHECK_MSG(fabs(out[i] - want) < 1e-6, "%d words, %d: %g, not %g",
+                         words, i, out[i], want);
+        }
+    }
+    hy_vectorizer_destroy(v);
+}
+
 HY_TEST(text_vectorize, options)
 {
     static const char *const more[] = {"Gloss", "Ünsinn"};

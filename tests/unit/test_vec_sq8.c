@@ -142,6 +142,17 @@ HY_TEST(vec_sq8, what_is_not_finite)
     HY_CHECK_EQ(q.sum, -128 * 300);
 }
 
+/* Which of two zeros came first must not show. */
+HY_TEST(vec_sq8, zero_has_no_sign)
+{
+    const float x[4] = {-0.0f, 0.0f, 1, -0.0f};
+    int8_t codes[3];
+
+    HY_CHECK(!signbit(hy_vec_sq8_encode(x, 3, codes).bias));
+    HY_CHECK(!signbit(hy_vec_sq8_encode(x + 1, 3, codes).bias));
+    HY_CHECK(!signbit(hy_vec_sq8_encode(x + 3, 1, codes).bias));
+}
+
 HY_TEST(vec_sq8, nothing)
 {
     hy_sq8 q = hy_vec_sq8_encode(NULL, 0, NULL);
