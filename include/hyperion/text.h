@@ -114,7 +114,7 @@ typedef struct hy_vectorizer_options {
  * words are not referred to after the call.
  *
  * English leaves out some 150 function words ("the", "of", "with"), and cuts
- * the endings of words of 4 to 16 ASCII bytes so that inflected forms meet:
+ * the endings of words of 3 to 15 ASCII bytes so that inflected forms meet:
  * plurals and third person (-s, -es, -ies), past (-ed, -ied), participle
  * (-ing), a final e, and i for a final y. That is lighter than
  * Porter's rules and sometimes wrong; it serves matching, not display.

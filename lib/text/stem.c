@@ -27,14 +27,15 @@
 #define END3(a, b, c)    (END2(a, b) | (uint64_t)(c) << 16)
 #define END4(a, b, c, d) (END3(a, b, c) | (uint64_t)(d) << 24)
 
-static uint64_t tail_of(const struct hyi_word *w)
+/* The last 8 bytes of n, at most 15; what a shift by 64 would do never counts.
+ */
+static uint64_t tail_of(uint64_t low, uint64_t high, size_t n)
 {
-    size_t n = w->bytes;
+    uint64_t fits = 0 - (uint64_t)(n <= 8), shift = 8 * n % 64;
+    uint64_t one = low << (64 - shift) % 64;
+    uint64_t two = low >> shift | high << (64 - shift) % 64;
 
-    if (HYI_LIKELY(n <= 8))
-        return w->low << (64 - 8 * n);
-    return n == 16 ? w->high
-                   : w->low >> (8 * n - 64) | w->high << (128 - 8 * n);
+    return (one & fits) | (two & ~fits);
 }
 
 /* How much a plural or third person loses. */
@@ -52,29 +53,30 @@ static unsigned plural_ending(uint64_t tail, size_t n)
     return (is_s & ~keeps) << loses_es;
 }
 
-static bool has_byte(uint64_t x, unsigned char c)
+/* Not 0 when a byte of x is c. */
+static uint64_t has_byte(uint64_t x, unsigned char c)
 {
     const uint64_t ones = 0x0101010101010101u;
     uint64_t zero_where = x ^ ones * c;
 
-    return ((zero_where - ones) & ~zero_where & ones << 7) != 0;
+    return (zero_where - ones) & ~zero_where & ones << 7;
 }
 
 /* Among the first n bytes, of at most 8. */
 static bool has_vowel(uint64_t low, size_t n)
 {
     low &= hyi_byte_masks[n][0];
-    return has_byte(low, 'a') || has_byte(low, 'e') || has_byte(low, 'i') ||
-           has_byte(low, 'o') || has_byte(low, 'u') || has_byte(low, 'y');
+    return (has_byte(low, 'a') | has_byte(low, 'e') | has_byte(low, 'i') |
+            has_byte(low, 'o') | has_byte(low, 'u') | has_byte(low, 'y')) != 0;
 }
 
 /* "cutt" is "cut", but "fill" and "pass" stay. */
 static unsigned double_letter(uint64_t tail, size_t n)
 {
-    unsigned char last = (unsigned char)(tail >> 56);
+    unsigned last = tail >> 56, before = tail >> 48 & 0xff;
 
-    return n > 3 && last == (unsigned char)(tail >> 48) && last != 'l' &&
-           last != 's' && last != 'z' && last != 'e';
+    return (n > 3) & (last == before) & (last != 'l') & (last != 's') &
+           (last != 'z') & (last != 'e');
 }
 
 /* How much -ing, -ed and -ied lose; the i of the last stays. */
@@ -96,12 +98,12 @@ static unsigned verb_ending(uint64_t tail, uint64_t low, size_t n)
 void hyi_stem(struct hyi_word *w)
 {
     size_t n = w->bytes;
-    uint64_t tail, y_to_i;
+    uint64_t tail, y_to_i, in_low;
     unsigned cut;
 
-    if (!w->is_short || n < 3)
+    if (!w->is_short || n < 3 || n > 15)
         return;
-    tail = tail_of(w);
+    tail = tail_of(w->low, w->high, n);
     cut = plural_ending(tail, n);
     tail <<= 8 * cut;
     n -= cut;
@@ -111,8 +113,9 @@ void hyi_stem(struct hyi_word *w)
     cut = (n > 3) & (tail >> 56 == 'e');
     tail <<= 8 * cut;
     n -= cut;
-    y_to_i = (uint64_t)(tail >> 56 == 'y') * ('y' ^ 'i') << (8 * (n - 1)) % 64;
-    w->low = (w->low & hyi_byte_masks[n][0]) ^ (n <= 8 ? y_to_i : 0);
-    w->high = (w->high & hyi_byte_masks[n][1]) ^ (n <= 8 ? 0 : y_to_i);
+    y_to_i = (uint64_t)(tail >> 56 == 'y') * ('y' ^ 'i') << 8 * (n - 1) % 64;
+    in_low = 0 - (uint64_t)(n <= 8);
+    w->low = (w->low & hyi_byte_masks[n][0]) ^ (y_to_i & in_low);
+    w->high = (w->high & hyi_byte_masks[n][1]) ^ (y_to_i & ~in_low);
     w->hash = hyi_hash_round(0, w->low, w->high);
 }

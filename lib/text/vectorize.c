@@ -356,13 +356,18 @@ static void finish_sparse(struct features *f)
     }
 }
 
+/*
+ * Stems first, then adds: were they one loop, each addition would wait to see
+ * that the one before, whose bucket is known only after its stem, goes to
+ * another place. In two loops they overlap.
+ */
 static void add_words(struct features *f, struct hyi_word *words, size_t count)
 {
     size_t touched = f->touched;
 
+    for (size_t i = 0; f->v->stems && i < count; i++)
+        hyi_stem(&words[i]);
     for (size_t i = 0; i < count; i++) {
-        if (f->v->stems)
-            hyi_stem(&words[i]);
         touched = add_feature(f, touched, words[i].hash);
         if (f->v->ngrams > 1)
             touched = add_sequences(f, touched, words[i].hash);
