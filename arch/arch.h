@@ -11,6 +11,7 @@
 #ifndef HY_ARCH_H
 #define HY_ARCH_H
 
+#include <fenv.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -105,7 +106,7 @@ void *hy_arch_switch(void **from, void *to, void *value);
 
 /*
  * The floating-point environment in one word: rounding, exception masks and
- * flags. 0 where the portable half does not know one.
+ * flags; of the portable half, rounding alone.
  */
 static inline uint64_t hy_arch_fp_env_get(void)
 {
@@ -122,7 +123,7 @@ static inline uint64_t hy_arch_fp_env_get(void)
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
     return fpcr;
 #else
-    return 0;
+    return (uint64_t)(unsigned)fegetround();
 #endif
 }
 
@@ -137,7 +138,7 @@ static inline void hy_arch_fp_env_set(uint64_t env)
 #elif !defined(HY_NO_ASM) && defined(__aarch64__)
     __asm__ volatile("msr fpcr, %0" : : "r"(env));
 #else
-    (void)env;
+    fesetround((int)env);
 #endif
 }
 

@@ -15,11 +15,13 @@
 #include "arch.h"
 
 #include <errno.h>
+#include <fenv.h>
 #include <ucontext.h>
 
 struct context {
     ucontext_t machine;
     void *value;
+    int rounding; /* as the one who switches here leaves it */
     void (*entry)(void *arg, void *value);
     void *arg;
 };
@@ -30,6 +32,7 @@ static void first_step(unsigned high, unsigned low)
     struct context *c =
         (struct context *)(((uintptr_t)high << 16 << 16) | (uintptr_t)low);
 
+    fesetround(c->rounding);
     c->entry(c->arg, c->value);
     __builtin_trap();
 }
@@ -61,7 +64,10 @@ void *hy_arch_switch(void **from, void *to, void *value)
 
     *from = &here;
     there->value = value;
+    /* ucontext brings back an old rounding mode; a switch leaves it alone. */
+    there->rounding = fegetround();
     swapcontext(&here.machine, &there->machine);
+    fesetround(here.rounding);
     errno = saved;
     return here.value;
 }
