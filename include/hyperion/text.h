@@ -39,9 +39,9 @@ HY_BEGIN_DECLS
 
 /** One token. text points into the input and is not terminated. */
 typedef struct hy_token {
-    const char *text;
-    size_t bytes;
-    uint64_t hash; /**< of the folded token */
+    const char *text; /**< its first byte, in the input */
+    size_t bytes;     /**< its length there */
+    uint64_t hash;    /**< of the folded token */
 } hy_token;
 
 /**
@@ -49,6 +49,7 @@ typedef struct hy_token {
  * clean-up and may be copied; its members are private. One thread at a time.
  */
 typedef struct hy_text_cursor {
+    /** @cond private */
     const char *begin;
     const char *end;
     const char *block;
@@ -57,6 +58,7 @@ typedef struct hy_text_cursor {
     uint64_t high;
     void (*classify)(const char *text, uint64_t *word, uint64_t *high);
     uint64_t reserved;
+    /** @endcond */
 } hy_text_cursor;
 
 /**
@@ -90,7 +92,7 @@ typedef struct hy_vectorizer hy_vectorizer;
 
 /** See hy_vectorizer_create. */
 typedef struct hy_vectorizer_options {
-    size_t size;
+    size_t size;       /**< of this struct */
     size_t dim;        /**< floats in a vector, up to 65,536; 0 = 256 */
     uint64_t seed;     /**< another seed, other buckets and signs */
     unsigned language; /**< enum hy_language; 0 = HY_LANGUAGE_ENGLISH */
@@ -100,7 +102,7 @@ typedef struct hy_vectorizer_options {
     unsigned reserved; /**< 0 */
     const char *const *stop_words; /**< to leave out as well, each one token;
                                         compared after folding */
-    size_t stop_word_count;
+    size_t stop_word_count;        /**< how many they are */
 } hy_vectorizer_options;
 
 /** All defaults. */
