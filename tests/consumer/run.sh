@@ -285,6 +285,10 @@ step_examples() {
     make -C "$WORK/example_make" CC="$CC" >>"$WORK/example.txt"
     LD_LIBRARY_PATH="$prefix/lib" "$WORK/example_make/ten_lines"
     rm -r "$WORK/example_make"
+    sed -n '/^```c$/,/^```$/{/^```/d;p}' "$SOURCE/README.md" >"$WORK/readme.c"
+    # shellcheck disable=SC2046 # flags are lists of words
+    $CC "$WORK/readme.c" -o "$WORK/readme" $(pkg-config --cflags --libs hyperion)
+    LD_LIBRARY_PATH="$prefix/lib" "$WORK/readme" | grep -q "hello from a fiber"
 }
 
 mkdir -p "$WORK"
