@@ -39,7 +39,7 @@ static const uint64_t memory_sizes[] = {(uint64_t)1 << 38, (uint64_t)1 << 36,
 static int reserve_memory(struct hy_index *index, const hy_index_options *o)
 {
     hy_pager_options options = HY_PAGER_OPTIONS_INIT;
-    int r = -ENOMEM;
+    int r = -ENOMEM, first = 0;
 
     options.path = o->path;
     options.report = o->report;
@@ -51,8 +51,11 @@ static int reserve_memory(struct hy_index *index, const hy_index_options *o)
         r = hy_pager_reserve(&index->pager, memory_sizes[i], &options);
         if (r != -ENOMEM && r != -EFBIG)
             break;
+        if (first == 0)
+            first = r;
     }
-    return r;
+    /* A file of more addresses than are to be had: the refusal counts. */
+    return r == -EINVAL && first != 0 ? first : r;
 }
 
 /* A file is new when nothing was ever written to its first page. */

@@ -357,11 +357,26 @@ static void tear_down(struct hy_pager *pager)
     free(pager);
 }
 
+/* Addresses that are refused are refused before a file is made for them. */
+static int try_addresses(struct hy_pager *pager)
+{
+    void *memory;
+    int r = hyi_os_reserve(&memory, pager->bytes, HYI_OS_NONE, NULL, false);
+
+    if (r != 0)
+        report_refused(pager);
+    return r != 0 ? r : hyi_os_release(memory, pager->bytes);
+}
+
 static int set_up(struct hy_pager *pager, const hy_pager_options *o)
 {
     bool traps;
-    int r = o->path != NULL ? open_file(pager, o) : 0;
+    int r = 0;
 
+    if (o->path != NULL && !(o->flags & HY_PAGER_READ_ONLY))
+        r = try_addresses(pager);
+    if (r == 0 && o->path != NULL)
+        r = open_file(pager, o);
     if (r == 0)
         r = map_by_choice(pager, o);
     if (r != 0)

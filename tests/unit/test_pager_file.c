@@ -403,7 +403,21 @@ HY_TEST(pager_file, odd_paths_give_their_own_errors)
     snprintf(path, sizeof(path), "%s/none/store", folder);
     HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -ENOENT);
     snprintf(path, sizeof(path), "%s", kept);
-    HY_CHECK_EQ(open_it(&p, (uint64_t)1 << 62, 0, HY_PAGER_CREATE), -EFBIG);
+    tear_down();
+}
+
+HY_TEST(pager_file, refused_addresses_leave_no_file)
+{
+    hy_pager *p;
+
+    set_up();
+    HY_CHECK_EQ(open_it(&p, (uint64_t)1 << 62, 0, HY_PAGER_CREATE), -ENOMEM);
+    HY_CHECK(strstr(reported, "addresses are refused") != NULL);
+    HY_CHECK_EQ(access(path, F_OK), -1);
+    hy_fail_at(HY_FAIL_FTRUNCATE, 1, EFBIG);
+    HY_CHECK_EQ(open_it(&p, MIB, 0, HY_PAGER_CREATE), -EFBIG);
+    HY_CHECK_EQ(hy_fail_hits(), 1);
+    hy_fail_none();
     tear_down();
 }
 
