@@ -27,6 +27,7 @@ static int with_a_slab(void)
     struct point *first = NULL, *p;
     uint64_t trimmed = 0;
     hy_slab *points;
+    int once, twice, local;
 
     options.name = "points";
     options.align = 32; /* 64 unless one says otherwise */
@@ -48,9 +49,12 @@ static int with_a_slab(void)
     /* A second free is refused, and so is what never was a point. */
     p = first;
     first = p->next;
-    printf("slab: free gives %d, again %d (-EINVAL is %d), of a local %d\n",
-           hy_slab_free(points, p), hy_slab_free(points, p), -EINVAL,
-           hy_slab_free(points, &stats));
+    once = hy_slab_free(points, p);
+    twice = hy_slab_free(points, p);
+    local = hy_slab_free(points, &stats);
+    printf("slab: free gives %d, again %d, of a local variable %d "
+           "(-EINVAL is %d)\n",
+           once, twice, local, -EINVAL);
 
     while ((p = first) != NULL) {
         first = p->next; /* before: the point is gone afterwards */

@@ -289,6 +289,7 @@ static bool abandon(struct hyi_slab_cache *cache)
         return true;
     if (hyi_slab_collect(cache->slab, chunk) != 0)
         return false;
+    HYI_SLAB_WIDEN();
     current_set(cache, NULL);
     hyi_slab_owner_set(chunk, HYI_SLAB_ORPHAN);
     if (!has_remote(cache->slab, chunk) ||
@@ -481,6 +482,7 @@ static int free_object(hy_slab *slab, struct hyi_slab_cache *cache,
         if (hyi_slab_is_cache(owner) &&
             __atomic_load_n(&owner->front, __ATOMIC_RELAXED) == object)
             return -EINVAL;
+        HYI_SLAB_WIDEN();
         return free_remote(slab, cache, chunk, object, word, bit);
     }
 }

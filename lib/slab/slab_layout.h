@@ -122,6 +122,15 @@ struct hy_slab {
     struct hy_slab *next, **link; /* in the registry, under its lock */
 };
 
+/* Where the race would strike if it were lost: a debug build lets others run
+ * there, so that the tests meet it often. */
+#if HY_DEBUG >= 2
+#include <sched.h>
+#define HYI_SLAB_WIDEN() ((void)sched_yield())
+#else
+#define HYI_SLAB_WIDEN() ((void)0)
+#endif
+
 /* --- bits ----------------------------------------------------------------- */
 
 static inline struct hy_slab_word *hyi_slab_words(struct hy_slab_chunk *chunk)

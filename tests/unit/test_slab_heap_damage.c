@@ -263,6 +263,36 @@ HY_TEST(slab_heap_damage, is_named)
     fence_destroy(region);
 }
 
+/* Every bit of the class and the links of a window that stands in a list. */
+HY_TEST(slab_heap_damage, check_reads_the_lists)
+{
+    char *region = fenced_region(), *p[20];
+    hy_heap_stats s = HY_HEAP_STATS_INIT;
+    uint64_t window;
+    char *tag;
+    hy_heap *heap;
+
+    HY_CHECK_EQ(hy_heap_format(&heap, region, REGION_BYTES), 0);
+    for (int i = 0; i < 20; i++)
+        p[i] = hy_heap_alloc(heap, 5000);
+    for (int i = 1; i < 20; i += 2)
+        HY_CHECK_EQ(hy_heap_free(heap, p[i]), 0);
+    HY_CHECK_EQ(hy_heap_stats_get(heap, &s), 0);
+    window = (uint64_t)(p[7] - region) / 1024;
+    tag = region + s.metadata_bytes - (REGION_BYTES / 1024 + 1 + 3) / 4 * 64 +
+          window * 16;
+    for (int bit = 48; bit < 128; bit++) {
+        if (bit >= 48 + 10 && bit < 64)
+            continue; /* an alignment that no block of the window keeps */
+        tag[bit / 8] ^= (char)(1 << bit % 8);
+        HY_CHECK_MSG(hy_heap_check(heap) == -EBADMSG, "bit %d", bit);
+        tag[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    HY_CHECK_EQ(hy_heap_check(heap), 0);
+    hy_heap_destroy(heap);
+    fence_destroy(region);
+}
+
 struct reports {
     int count;
 };

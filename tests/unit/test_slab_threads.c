@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hy_test.h"
 
@@ -111,6 +112,52 @@ HY_TEST(slab_threads, refuses_the_front_of_another)
     in_thread(free_batch, &b);
     HY_CHECK_EQ(hy_slab_free(b.slab, many[0]), -EINVAL);
     HY_CHECK_EQ(atomic_load(&wrong), 0);
+    hy_slab_destroy(b.slab);
+}
+
+/* The front of an owner whose chunk had to go to the pool. */
+HY_TEST(slab_threads, refuses_a_front_whose_chunk_has_left)
+{
+    enum { CHUNKS = 12 };
+    static void *objects[CHUNKS * 4096 + 1];
+    struct batch b = {.objects = objects, .count = CHUNKS * 4096 + 1};
+
+    HY_CHECK_EQ(hy_slab_create(&b.slab, 64, NULL), 0);
+    HY_CHECK_EQ(stats_of(b.slab).chunk_bytes, 4096 * 64);
+    alloc_batch(&b);
+    for (int i = 0; i < CHUNKS; i++)
+        HY_CHECK_EQ(hy_slab_free(b.slab, objects[i * 4096]), 0);
+    b.count = 1;
+    b.expected = -EINVAL;
+    in_thread(free_batch, &b);
+    HY_CHECK_EQ(atomic_load(&wrong), 0);
+    HY_CHECK_EQ(stats_of(b.slab).live_objects, (CHUNKS * 4095) + 1);
+    hy_slab_destroy(b.slab);
+}
+
+/* What is left of a chunk after its last object stays no object, also when
+ * others have freed beside it. */
+HY_TEST(slab_threads, refuses_the_rest_of_a_chunk)
+{
+    struct batch b = {.objects = many};
+    hy_slab_stats s;
+    char *rest;
+
+    HY_CHECK_EQ(hy_slab_create(&b.slab, 192, NULL), 0);
+    s = stats_of(b.slab);
+    b.count = (int)(s.chunk_bytes / s.object_bytes);
+    HY_CHECK(b.count % 64 != 0 && b.count < MANY);
+    alloc_batch(&b);
+    rest = (char *)many[b.count - 1] + s.object_bytes;
+    HY_CHECK_EQ(hy_slab_free(b.slab, rest), -EINVAL);
+    in_thread(free_batch, &b);
+    alloc_batch(&b);
+    HY_CHECK_EQ(stats_of(b.slab).chunks, 1);
+    HY_CHECK_EQ(hy_slab_free(b.slab, rest), -EINVAL);
+    free_batch(&b);
+    HY_CHECK_EQ(atomic_load(&wrong), 0);
+    HY_CHECK_EQ(hy_slab_trim(b.slab, NULL), 0);
+    HY_CHECK_EQ(stats_of(b.slab).chunks, 0);
     hy_slab_destroy(b.slab);
 }
 
@@ -238,6 +285,8 @@ static void late_free(void *object)
     EXPECT(hy_slab_free(late_slab, object) == 0);
     EXPECT((p = hy_slab_alloc(late_slab)) != NULL);
     EXPECT(hy_slab_free(late_slab, p) == 0);
+    /* By a cache that is this thread's, not one that the next may get. */
+    EXPECT(stats_of(late_slab).caches == 1);
 }
 
 static void *leave_an_object(void *arg)
@@ -376,12 +425,60 @@ HY_TEST(slab_threads, storm)
 {
     hy_slab_options o = HY_SLAB_OPTIONS_INIT;
 
-    run_storm(64, NULL, 100000);
+    run_storm(64, NULL, 50000);
     o.limit_bytes = 1 << 20; /* 16 KiB */
-    run_storm(64, &o, 100000);
-    run_storm(1000, &o, 100000);
-    o.limit_bytes = 8 << 20; /* one object a chunk */
-    run_storm(4096, &o, 50000);
+    run_storm(64, &o, 50000);
+    run_storm(1000, &o, 50000);
+    run_storm(256 << 10, NULL, 20000); /* one object a chunk */
+}
+
+struct duel {
+    hy_slab *slab;
+    _Atomic(void *) object;
+    _Atomic int over;
+};
+
+static void *free_at_once(void *arg)
+{
+    struct duel *d = arg;
+
+    for (;;) {
+        int over = atomic_load(&d->over); /* before the last look */
+        void *object = atomic_exchange(&d->object, NULL);
+
+        if (object != NULL)
+            EXPECT(hy_slab_free(d->slab, object) == 0);
+        else if (over)
+            return NULL;
+    }
+}
+
+/* One object a chunk: each alloc leaves the chunk of the one before, which is
+ * just being freed. A chunk that neither side took back would stay. */
+HY_TEST(slab_threads, a_chunk_left_while_it_is_freed_in_is_not_lost)
+{
+    struct duel d = {.object = NULL};
+    pthread_t thread;
+
+    HY_CHECK_EQ(hy_slab_create(&d.slab, 256 << 10, NULL), 0);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, free_at_once, &d), 0);
+    for (int i = 0; i < 50000; i++) {
+        void *object = hy_slab_alloc(d.slab);
+
+        HY_CHECK(object != NULL);
+        for (volatile int k = i % 97; k > 0; k--)
+            continue;
+        object = atomic_exchange(&d.object, object);
+        if (object != NULL)
+            HY_CHECK_EQ(hy_slab_free(d.slab, object), 0);
+    }
+    atomic_store(&d.over, 1);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(atomic_load(&wrong), 0);
+    HY_CHECK_EQ(stats_of(d.slab).live_objects, 0);
+    HY_CHECK_EQ(hy_slab_trim(d.slab, NULL), 0);
+    HY_CHECK_EQ(stats_of(d.slab).chunks, 0);
+    hy_slab_destroy(d.slab);
 }
 
 static _Atomic int racers;
@@ -435,6 +532,9 @@ static void in_child(void *arg)
     static void *p[5000];
     void *q;
 
+    alarm(60); /* a lock that nobody holds any more would be for ever */
+    if (stats_of(f->storm->slab).caches != 1)
+        _exit(7);
     /* What this thread holds is as it was; what the others hold is usable. */
     for (int i = 0; i < 100; i++) {
         if (hy_slab_free(f->storm->slab, f->kept[i]) != 0 ||
@@ -458,6 +558,16 @@ static void in_child(void *arg)
     _exit(atomic_load(&wrong) != 0 ? 6 : 0);
 }
 
+/* Holds the slab's lock nearly all the time. */
+static void *stats_run(void *arg)
+{
+    struct storm *s = arg;
+
+    while (!atomic_load(&s->stop))
+        (void)stats_of(s->slab);
+    return NULL;
+}
+
 static void *heap_run(void *arg)
 {
     struct family *f = arg;
@@ -478,7 +588,7 @@ HY_TEST(slab_threads, a_forked_child_goes_on)
     static struct storm s;
     struct family f = {&s, NULL, many};
     hy_heap_options o = HY_HEAP_OPTIONS_INIT;
-    pthread_t threads[3];
+    pthread_t threads[4];
 
     memset(&s, 0, sizeof(s));
     s.steps = 1 << 30;
@@ -491,6 +601,7 @@ HY_TEST(slab_threads, a_forked_child_goes_on)
     for (int i = 0; i < 2; i++)
         HY_CHECK_EQ(pthread_create(&threads[i], NULL, storm_run, &s), 0);
     HY_CHECK_EQ(pthread_create(&threads[2], NULL, heap_run, &f), 0);
+    HY_CHECK_EQ(pthread_create(&threads[3], NULL, stats_run, &s), 0);
     for (int i = 0; i < 10; i++) {
         int status = hy_test_child(in_child, &f);
 
@@ -498,7 +609,7 @@ HY_TEST(slab_threads, a_forked_child_goes_on)
                      (unsigned)status);
     }
     atomic_store(&s.stop, 1);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < MAILBOXES; i++)
         storm_free(&s, atomic_load(&s.boxes[i]));
