@@ -37,12 +37,14 @@ HY_BEGIN_DECLS
 #define HY_MONITOR_NAME 32
 
 /* How many objects of a kind, and fibers, a sample holds. */
-#define HY_MONITOR_RUNTIMES 4   /**< runtimes in a sample */
-#define HY_MONITOR_FIBERS   256 /**< fibers */
-#define HY_MONITOR_RINGS    16  /**< rings */
-#define HY_MONITOR_PAGERS   4   /**< pagers */
-#define HY_MONITOR_HEAPS    16  /**< slabs and heaps */
-#define HY_MONITOR_CODES    4   /**< code memories */
+#define HY_MONITOR_RUNTIMES  4   /**< runtimes in a sample */
+#define HY_MONITOR_FIBERS    256 /**< fibers */
+#define HY_MONITOR_RINGS     16  /**< rings */
+#define HY_MONITOR_PAGERS    4   /**< pagers */
+#define HY_MONITOR_SLABS     16  /**< slabs */
+#define HY_MONITOR_HEAPS     16  /**< heaps */
+#define HY_MONITOR_CODES     4   /**< code memories */
+#define HY_MONITOR_PIPELINES 4   /**< pipelines */
 
 /** Pieces of a pager's range whose heat is shown. */
 #define HY_MONITOR_HEAT 128
@@ -55,7 +57,9 @@ typedef enum hy_monitor_kind {
     HY_MONITOR_RING,        /**< hy_ring */
     HY_MONITOR_PAGER,       /**< hy_pager */
     HY_MONITOR_HEAP,        /**< hy_heap made with HY_HEAP_SHARED */
-    HY_MONITOR_CODE         /**< hy_code */
+    HY_MONITOR_CODE,        /**< hy_code */
+    HY_MONITOR_SLAB,        /**< hy_slab */
+    HY_MONITOR_PIPELINE     /**< hy_pipeline */
 } hy_monitor_kind;
 
 /** A runtime; see hy_runtime_stats. */
@@ -108,6 +112,19 @@ typedef struct hy_monitor_pager {
     uint8_t heat[HY_MONITOR_HEAT];
 } hy_monitor_pager;
 
+/** A slab; see hy_slab_stats. Counting its objects takes time in proportion to
+ * the memory held, so the thread does it with every fifth sample. */
+typedef struct hy_monitor_slab {
+    char name[HY_MONITOR_NAME];
+    uint64_t object_bytes, chunk_bytes;
+    uint64_t live_objects;
+    uint64_t held_bytes, peak_held_bytes, metadata_bytes;
+    uint64_t limit_bytes; /**< 0: none */
+    uint64_t chunks, empty_chunks;
+    uint64_t caches, remote_frees, adopted_chunks;
+    uint64_t failed_allocs, refused_frees;
+} hy_monitor_slab;
+
 /** A heap; see hy_heap_stats. */
 typedef struct hy_monitor_heap {
     char name[HY_MONITOR_NAME];
@@ -124,6 +141,17 @@ typedef struct hy_monitor_code {
     uint64_t regions, mapped_bytes, used_bytes;
     uint64_t kernels, published, emitted_bytes;
 } hy_monitor_code;
+
+/** A pipeline; see hy_pipeline_stats. Its pager, rings and runtime are watched
+ * on their own (hy_pipeline_pager and others). */
+typedef struct hy_monitor_pipeline {
+    char name[HY_MONITOR_NAME];
+    uint64_t documents, text_bytes;
+    uint64_t ingested, waiting, failed;
+    uint64_t used_bytes, reserved_bytes, resident_bytes;
+    uint64_t faults;
+    uint64_t dim;
+} hy_monitor_pipeline;
 
 /** Everything at one moment. size is set by the caller; the arrays hold as
  * many rows as the count before them says. */
@@ -147,13 +175,16 @@ typedef struct hy_monitor_sample {
     uint64_t patch_switches, patch_failures, patch_max_ns;
 
     uint32_t runtime_count, fiber_count, ring_count;
-    uint32_t pager_count, heap_count, code_count;
+    uint32_t pager_count, slab_count, heap_count;
+    uint32_t code_count, pipeline_count;
     hy_monitor_runtime runtimes[HY_MONITOR_RUNTIMES];
     hy_monitor_fiber fibers[HY_MONITOR_FIBERS];
     hy_monitor_ring rings[HY_MONITOR_RINGS];
     hy_monitor_pager pagers[HY_MONITOR_PAGERS];
+    hy_monitor_slab slabs[HY_MONITOR_SLABS];
     hy_monitor_heap heaps[HY_MONITOR_HEAPS];
     hy_monitor_code codes[HY_MONITOR_CODES];
+    hy_monitor_pipeline pipelines[HY_MONITOR_PIPELINES];
 } hy_monitor_sample;
 
 /** A monitor. Any thread calls any function of it, hy_monitor_destroy once and

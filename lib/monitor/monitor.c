@@ -10,7 +10,9 @@
  * stands in watched[]; so after hy_monitor_unwatch nobody touches it.
  * Upstream: monitor.h. Downstream: sample.c, segment.c.
  */
+#include <hyperion/fiber.h>
 #include <hyperion/monitor.h>
+#include <hyperion/sync.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -27,13 +29,14 @@
 enum {
     PERIOD_DEFAULT_NS = 100000000,
     PERIOD_LEAST_NS = 1000000,
-    HEAT_EVERY = 5, /* samples: heat may need a scan of page tables */
+    COSTLY_EVERY = 5, /* samples: heat may need a scan of page tables */
     WATCHED_MAX = HY_MONITOR_RUNTIMES + HY_MONITOR_RINGS + HY_MONITOR_PAGERS +
-                  HY_MONITOR_HEAPS + HY_MONITOR_CODES
+                  HY_MONITOR_SLABS + HY_MONITOR_HEAPS + HY_MONITOR_CODES +
+                  HY_MONITOR_PIPELINES
 };
 
 struct hy_monitor {
-    pthread_mutex_t lock; /* all that changes, but for stop */
+    hy_mutex lock; /* all that changes, but for stop */
     struct hyi_watched watched[WATCHED_MAX];
     unsigned count;
     uint64_t number, started_ns, period_ns;
@@ -43,8 +46,11 @@ struct hy_monitor {
     uint64_t pid;          /* a forked child has no thread, and no segment */
     _Atomic uint32_t stop; /* the thread sleeps on it */
     hy_report report;
+    bool changed; /* what is watched, since the last costly sample */
     hy_monitor_sample sample;
-    hy_monitor_pager hot[HY_MONITOR_PAGERS]; /* when heat was last measured */
+    hy_monitor_pager pagers[HY_MONITOR_PAGERS]; /* of the last costly one */
+    hy_monitor_slab slabs[HY_MONITOR_SLABS];
+    uint32_t slab_count;
 };
 
 static void say(const hy_monitor *m, const char *message)
@@ -53,37 +59,60 @@ static void say(const hy_monitor *m, const char *message)
         m->report.write(m->report.ctx, HY_REPORT_ERROR, message);
 }
 
+/*
+ * Fibers park: the sampling thread may wait, with the lock, for something that
+ * a fiber of the caller's worker holds. Whoever unwatches an object must not
+ * be turned away because it is cancelled.
+ */
+static void lock(hy_monitor *m)
+{
+    hy_fiber_shield(1);
+    while (hy_mutex_lock(&m->lock, HY_FOREVER) != 0)
+        hyi_os_thread_yield();
+    hy_fiber_shield(0);
+}
+
+static void unlock(hy_monitor *m)
+{
+    hy_mutex_unlock(&m->lock);
+}
+
 /* --- sampling ------------------------------------------------------------- */
 
-/* Heat is measured less often; between, it is what it was. */
-static void keep_heat(hy_monitor *m, bool measured)
+/* What is costly is measured less often; between, it is what it was. */
+static void keep_costly(hy_monitor *m, bool measured)
 {
-    for (uint32_t i = 0; i < m->sample.pager_count; i++) {
-        hy_monitor_pager *now = &m->sample.pagers[i], *then = &m->hot[i];
+    hy_monitor_sample *s = &m->sample;
 
-        if (measured) {
-            *then = *now;
-        } else if (strcmp(now->name, then->name) == 0 &&
-                   now->reserved_bytes == then->reserved_bytes) {
-            now->heat_count = then->heat_count;
-            memcpy(now->heat, then->heat, sizeof(now->heat));
-        }
+    if (measured) {
+        memcpy(m->pagers, s->pagers, sizeof(m->pagers));
+        memcpy(m->slabs, s->slabs, sizeof(m->slabs));
+        m->slab_count = s->slab_count;
+        m->changed = false;
+        return;
+    }
+    memcpy(s->slabs, m->slabs, sizeof(m->slabs));
+    s->slab_count = m->slab_count;
+    for (uint32_t i = 0; i < s->pager_count; i++) {
+        s->pagers[i].heat_count = m->pagers[i].heat_count;
+        memcpy(s->pagers[i].heat, m->pagers[i].heat, sizeof(s->pagers[i].heat));
     }
 }
 
 /* Under the lock. */
-static void take_sample(hy_monitor *m, bool heat)
+static void take_sample(hy_monitor *m, bool costly)
 {
     hy_monitor_sample *s = &m->sample;
     uint64_t start = hyi_os_now();
 
+    costly = costly || m->changed;
     memset(s, 0, sizeof(*s));
     s->size = sizeof(*s);
     memcpy(s->name, m->name, sizeof(s->name));
     hyi_sample_process(s);
     for (unsigned i = 0; i < m->count; i++)
-        hyi_sample_add(s, &m->watched[i], heat);
-    keep_heat(m, heat);
+        hyi_sample_add(s, &m->watched[i], costly);
+    keep_costly(m, costly);
     s->number = ++m->number;
     s->started_ns = m->started_ns;
     s->period_ns = m->period_ns;
@@ -103,10 +132,10 @@ static void *publish_samples(void *arg)
     uint64_t next = hyi_os_now();
 
     for (unsigned n = 0; goes_on(m); n++) {
-        pthread_mutex_lock(&m->lock);
-        take_sample(m, n % HEAT_EVERY == 0);
+        lock(m);
+        take_sample(m, n % COSTLY_EVERY == 0);
         hyi_segment_write(m->segment, &m->sample);
-        pthread_mutex_unlock(&m->lock);
+        unlock(m);
         next += m->period_ns;
         if (next < hyi_os_now()) /* late: no burst to catch up */
             next = hyi_os_now() + m->period_ns;
@@ -152,7 +181,6 @@ int hy_monitor_create(hy_monitor **out, const hy_monitor_options *options)
     errno = saved;
     if (m == NULL)
         return -ENOMEM;
-    pthread_mutex_init(&m->lock, NULL);
     m->period_ns = o.period_ns != 0 ? o.period_ns : PERIOD_DEFAULT_NS;
     m->report = o.report;
     m->started_ns = hyi_os_now();
@@ -160,7 +188,6 @@ int hy_monitor_create(hy_monitor **out, const hy_monitor_options *options)
     hyi_name_copy(m->name, sizeof(m->name), o.name);
     r = o.name != NULL ? publish(m) : 0;
     if (r != 0) {
-        pthread_mutex_destroy(&m->lock);
         free(m);
         errno = saved;
         return r;
@@ -185,8 +212,6 @@ int hy_monitor_destroy(hy_monitor *m)
     }
     if (m->segment != NULL)
         hyi_segment_close(m->segment, own);
-    if (own)
-        pthread_mutex_destroy(&m->lock);
     free(m);
     errno = saved;
     return 0;
@@ -210,6 +235,7 @@ static int add_watched(hy_monitor *m, hy_monitor_kind kind, const void *object,
     m->watched[m->count].object = object;
     hyi_name_copy(m->watched[m->count].name, HY_MONITOR_NAME, name);
     m->count++;
+    m->changed = true;
     return 0;
 }
 
@@ -220,9 +246,9 @@ int hy_monitor_watch(hy_monitor *m, hy_monitor_kind kind, const void *object,
 
     if (m == NULL || object == NULL || hyi_sample_room(kind) == 0)
         return -EINVAL;
-    pthread_mutex_lock(&m->lock);
+    lock(m);
     r = add_watched(m, kind, object, name);
-    pthread_mutex_unlock(&m->lock);
+    unlock(m);
     return r;
 }
 
@@ -235,6 +261,7 @@ static int remove_watched(hy_monitor *m, const void *object)
     if (i == m->count)
         return -ENOENT;
     m->count--;
+    m->changed = true;
     memmove(&m->watched[i], &m->watched[i + 1],
             (m->count - i) * sizeof(m->watched[0]));
     return 0;
@@ -246,9 +273,9 @@ int hy_monitor_unwatch(hy_monitor *m, const void *object)
 
     if (m == NULL || object == NULL)
         return -EINVAL;
-    pthread_mutex_lock(&m->lock);
+    lock(m);
     r = remove_watched(m, object);
-    pthread_mutex_unlock(&m->lock);
+    unlock(m);
     return r;
 }
 
@@ -258,11 +285,11 @@ int hy_monitor_snapshot(hy_monitor *m, hy_monitor_sample *out)
 
     if (m == NULL || out == NULL)
         return -EINVAL;
-    pthread_mutex_lock(&m->lock);
+    lock(m);
     take_sample(m, true);
     r = hyi_struct_fill(out, &m->sample, sizeof(m->sample));
     HYI_TRACE("snapshot", m->sample.number);
-    pthread_mutex_unlock(&m->lock);
+    unlock(m);
     return r;
 }
 

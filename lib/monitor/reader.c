@@ -151,6 +151,10 @@ static bool are_others_sound(const hy_monitor_sample *s)
         sound = sound && ENDS(s->heaps[i].name);
     for (uint32_t i = 0; i < s->code_count; i++)
         sound = sound && ENDS(s->codes[i].name) && ENDS(s->codes[i].mechanism);
+    for (uint32_t i = 0; i < s->slab_count; i++)
+        sound = sound && ENDS(s->slabs[i].name);
+    for (uint32_t i = 0; i < s->pipeline_count; i++)
+        sound = sound && ENDS(s->pipelines[i].name);
     return sound;
 }
 
@@ -163,7 +167,9 @@ static bool is_sound(const hy_monitor_sample *s,
            s->fiber_count <= HY_MONITOR_FIBERS &&
            s->ring_count <= HY_MONITOR_RINGS &&
            s->pager_count <= HY_MONITOR_PAGERS &&
+           s->slab_count <= HY_MONITOR_SLABS &&
            s->heap_count <= HY_MONITOR_HEAPS &&
+           s->pipeline_count <= HY_MONITOR_PIPELINES &&
            s->code_count <= HY_MONITOR_CODES && are_runtimes_sound(s) &&
            are_others_sound(s);
 }

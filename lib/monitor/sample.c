@@ -12,7 +12,9 @@
 #include <hyperion/jit.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>
+#include <hyperion/pipeline.h>
 #include <hyperion/ring.h>
+#include <hyperion/slab.h>
 #include <string.h>
 
 #include "isa.h"
@@ -35,6 +37,10 @@ unsigned hyi_sample_room(hy_monitor_kind kind)
         return HY_MONITOR_HEAPS;
     case HY_MONITOR_CODE:
         return HY_MONITOR_CODES;
+    case HY_MONITOR_SLAB:
+        return HY_MONITOR_SLABS;
+    case HY_MONITOR_PIPELINE:
+        return HY_MONITOR_PIPELINES;
     }
     return 0;
 }
@@ -232,8 +238,54 @@ static void add_code(hy_monitor_sample *s, const struct hyi_watched *w)
     s->code_count++;
 }
 
+static void add_slab(hy_monitor_sample *s, const struct hyi_watched *w)
+{
+    hy_slab_stats t = HY_SLAB_STATS_INIT;
+    hy_monitor_slab *row = &s->slabs[s->slab_count];
+
+    if (hy_slab_stats_get((hy_slab *)(uintptr_t)w->object, &t) != 0)
+        return;
+    set_name(row->name, w, t.name, "slab");
+    row->object_bytes = t.object_bytes;
+    row->chunk_bytes = t.chunk_bytes;
+    row->live_objects = t.live_objects;
+    row->held_bytes = t.held_bytes;
+    row->peak_held_bytes = t.peak_held_bytes;
+    row->metadata_bytes = t.metadata_bytes;
+    row->limit_bytes = t.limit_bytes;
+    row->chunks = t.chunks;
+    row->empty_chunks = t.empty_chunks;
+    row->caches = t.caches;
+    row->remote_frees = t.remote_frees;
+    row->adopted_chunks = t.adopted_chunks;
+    row->failed_allocs = t.failed_allocs;
+    row->refused_frees = t.refused_frees;
+    s->slab_count++;
+}
+
+static void add_pipeline(hy_monitor_sample *s, const struct hyi_watched *w)
+{
+    hy_pipeline_stats t = HY_PIPELINE_STATS_INIT;
+    hy_monitor_pipeline *row = &s->pipelines[s->pipeline_count];
+
+    if (hy_pipeline_stats_get((hy_pipeline *)(uintptr_t)w->object, &t) != 0)
+        return;
+    set_name(row->name, w, NULL, "pipeline");
+    row->documents = t.documents;
+    row->text_bytes = t.text_bytes;
+    row->ingested = t.ingested;
+    row->waiting = t.waiting;
+    row->failed = t.failed;
+    row->used_bytes = t.used_bytes;
+    row->reserved_bytes = t.reserved_bytes;
+    row->resident_bytes = t.resident_bytes;
+    row->faults = t.faults;
+    row->dim = t.dim;
+    s->pipeline_count++;
+}
+
 void hyi_sample_add(hy_monitor_sample *s, const struct hyi_watched *w,
-                    bool heat)
+                    bool costly)
 {
     switch (w->kind) {
     case HY_MONITOR_RUNTIME:
@@ -243,13 +295,20 @@ void hyi_sample_add(hy_monitor_sample *s, const struct hyi_watched *w,
         add_ring(s, w);
         break;
     case HY_MONITOR_PAGER:
-        add_pager(s, w, heat);
+        add_pager(s, w, costly);
         break;
     case HY_MONITOR_HEAP:
         add_heap(s, w);
         break;
     case HY_MONITOR_CODE:
         add_code(s, w);
+        break;
+    case HY_MONITOR_SLAB:
+        if (costly)
+            add_slab(s, w);
+        break;
+    case HY_MONITOR_PIPELINE:
+        add_pipeline(s, w);
         break;
     }
 }

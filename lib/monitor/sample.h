@@ -17,10 +17,10 @@ struct hyi_watched {
 /* How many of a kind a sample holds; 0 for what is no kind. */
 unsigned hyi_sample_room(hy_monitor_kind kind);
 
-/* Adds the figures of one object; they fit, since no more are watched. heat
- * tells whether to ask pagers for it, which may take milliseconds. */
+/* Adds the figures of one object; they fit, since no more are watched. Without
+ * costly, what takes longer is left out: the heat of pagers, and slabs. */
 void hyi_sample_add(hy_monitor_sample *s, const struct hyi_watched *w,
-                    bool heat);
+                    bool costly);
 
 /* Those of the process: faults, memory, patch sites, version. */
 void hyi_sample_process(hy_monitor_sample *s);

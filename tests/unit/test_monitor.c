@@ -16,7 +16,9 @@
 #include <hyperion/monitor.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>
+#include <hyperion/pipeline.h>
 #include <hyperion/ring.h>
+#include <hyperion/slab.h>
 
 #include "fail.h"
 #include "hy_test.h"
@@ -262,6 +264,62 @@ HY_TEST(monitor, a_heap_and_code_show_their_bytes)
     hy_monitor_destroy(m);
     HY_CHECK_EQ(hy_heap_destroy(heap), 0);
     HY_CHECK_EQ(hy_code_destroy(code), 0);
+}
+
+HY_TEST(monitor, a_slab_shows_its_objects)
+{
+    hy_slab_options o = HY_SLAB_OPTIONS_INIT;
+    hy_monitor *m = create(NULL);
+    hy_slab *slab = NULL;
+    void *object[5];
+
+    o.name = "orders";
+    HY_CHECK_EQ(hy_slab_create(&slab, 64, &o), 0);
+    HY_CHECK_EQ(hy_monitor_watch(m, HY_MONITOR_SLAB, slab, NULL), 0);
+    for (int i = 0; i < 5; i++)
+        HY_CHECK((object[i] = hy_slab_alloc(slab)) != NULL);
+    HY_CHECK_EQ(hy_slab_free(slab, object[0]), 0);
+    HY_CHECK_EQ(hy_slab_free(slab, object[0]), -EINVAL);
+    snapshot(m);
+    HY_CHECK_EQ(sample.slab_count, 1);
+    HY_CHECK_STR(sample.slabs[0].name, "orders");
+    HY_CHECK_EQ(sample.slabs[0].live_objects, 4);
+    HY_CHECK_EQ(sample.slabs[0].refused_frees, 1);
+    HY_CHECK(sample.slabs[0].held_bytes >= sample.slabs[0].chunk_bytes);
+    HY_CHECK_EQ(hy_monitor_unwatch(m, slab), 0);
+    HY_CHECK_EQ(hy_slab_destroy(slab), 0);
+    snapshot(m);
+    HY_CHECK_EQ(sample.slab_count, 0);
+    hy_monitor_destroy(m);
+}
+
+HY_TEST(monitor, a_pipeline_shows_its_documents)
+{
+    hy_runtime_options run = HY_RUNTIME_OPTIONS_INIT;
+    hy_monitor *m = create(NULL);
+    hy_runtime *rt = NULL;
+    hy_pipeline *p = NULL;
+
+    run.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &run), 0);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_pipeline_open(&p, rt, NULL), 0);
+    HY_CHECK_EQ(hy_monitor_watch(m, HY_MONITOR_PIPELINE, p, "library"), 0);
+    HY_CHECK_EQ(hy_pipeline_ingest(p, 1, "one fish", 8, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_pipeline_ingest(p, 2, "two fish", 8, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_pipeline_flush(p, HY_FOREVER), 0);
+    snapshot(m);
+    HY_CHECK_EQ(sample.pipeline_count, 1);
+    HY_CHECK_STR(sample.pipelines[0].name, "library");
+    HY_CHECK_EQ(sample.pipelines[0].documents, 2);
+    HY_CHECK_EQ(sample.pipelines[0].ingested, 2);
+    HY_CHECK_EQ(sample.pipelines[0].waiting, 0);
+    HY_CHECK_EQ(sample.pipelines[0].text_bytes, 16);
+    hy_monitor_destroy(m);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
 HY_TEST(monitor, bad_arguments_are_refused)
@@ -547,6 +605,8 @@ HY_TEST(monitor, damage_is_named)
             -EBADMSG);
     DAMAGED((last->runtime_count = 1, last->runtimes[0].fiber_index = 1),
             -EBADMSG);
+    DAMAGED(last->slab_count = HY_MONITOR_SLABS + 1, -EBADMSG);
+    DAMAGED(last->pipeline_count = UINT32_MAX, -EBADMSG);
     DAMAGED((last->ring_count = 1, last->rings[0].depth = 1), -EBADMSG);
     DAMAGED(damaged.header.process_start++, 1); /* the number was used again */
 

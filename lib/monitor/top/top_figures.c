@@ -71,6 +71,36 @@ static const struct figure pager_figures[] = {
     GAUGE(hy_monitor_pager, mappings_limit),
 };
 
+static const struct figure slab_figures[] = {
+    GAUGE(hy_monitor_slab, object_bytes),
+    GAUGE(hy_monitor_slab, chunk_bytes),
+    GAUGE(hy_monitor_slab, live_objects),
+    GAUGE(hy_monitor_slab, held_bytes),
+    GAUGE(hy_monitor_slab, peak_held_bytes),
+    GAUGE(hy_monitor_slab, metadata_bytes),
+    GAUGE(hy_monitor_slab, limit_bytes),
+    GAUGE(hy_monitor_slab, chunks),
+    GAUGE(hy_monitor_slab, empty_chunks),
+    GAUGE(hy_monitor_slab, caches),
+    COUNTER(hy_monitor_slab, remote_frees),
+    COUNTER(hy_monitor_slab, adopted_chunks),
+    COUNTER(hy_monitor_slab, failed_allocs),
+    COUNTER(hy_monitor_slab, refused_frees),
+};
+
+static const struct figure pipeline_figures[] = {
+    GAUGE(hy_monitor_pipeline, documents),
+    GAUGE(hy_monitor_pipeline, text_bytes),
+    COUNTER(hy_monitor_pipeline, ingested),
+    GAUGE(hy_monitor_pipeline, waiting),
+    COUNTER(hy_monitor_pipeline, failed),
+    GAUGE(hy_monitor_pipeline, used_bytes),
+    GAUGE(hy_monitor_pipeline, reserved_bytes),
+    GAUGE(hy_monitor_pipeline, resident_bytes),
+    COUNTER(hy_monitor_pipeline, faults),
+    GAUGE(hy_monitor_pipeline, dim),
+};
+
 static const struct figure heap_figures[] = {
     GAUGE(hy_monitor_heap, region_bytes),
     GAUGE(hy_monitor_heap, metadata_bytes),
@@ -105,8 +135,10 @@ static const struct figure code_figures[] = {
     }
 
 const struct kind top_kinds[] = {
-    KIND(runtime, runtimes), KIND(ring, rings), KIND(pager, pagers),
-    KIND(heap, heaps),       KIND(code, codes), {NULL, NULL, 0, 0, 0, NULL, 0},
+    KIND(runtime, runtimes),   KIND(ring, rings),
+    KIND(pager, pagers),       KIND(heap, heaps),
+    KIND(code, codes),         KIND(slab, slabs),
+    KIND(pipeline, pipelines), {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
 const struct kind top_process = {

@@ -170,6 +170,20 @@ static void draw_heap(struct canvas *c, const hy_monitor_heap *h)
     show_trouble(c, "damaged", h->damaged);
 }
 
+static void draw_slab(struct canvas *c, const hy_monitor_slab *s)
+{
+    canvas_put(c, GOOD, "slab %s", s->name);
+    canvas_line(c);
+    show_bytes(c, "object", s->object_bytes);
+    show_count(c, "live", s->live_objects);
+    show_bytes(c, "held", s->held_bytes);
+    show_bytes(c, "peak", s->peak_held_bytes);
+    show_count(c, "threads", s->caches);
+    show_count(c, "freed afar", s->remote_frees);
+    show_trouble(c, "failed", s->failed_allocs);
+    show_trouble(c, "bad frees", s->refused_frees);
+}
+
 static void draw_memory(struct canvas *c, const struct view *v)
 {
     title(c, "memory");
@@ -185,9 +199,13 @@ static void draw_memory(struct canvas *c, const struct view *v)
         canvas_line(c);
         draw_heap(c, &v->now.heaps[i]);
     }
-    if (v->now.pager_count + v->now.heap_count == 0) {
+    for (uint32_t i = 0; i < v->now.slab_count; i++) {
         canvas_line(c);
-        nothing(c, "pager or heap");
+        draw_slab(c, &v->now.slabs[i]);
+    }
+    if (v->now.pager_count + v->now.heap_count + v->now.slab_count == 0) {
+        canvas_line(c);
+        nothing(c, "pager, heap or slab");
     }
 }
 
@@ -392,6 +410,39 @@ static void draw_code(struct canvas *c, const struct view *v)
     }
 }
 
+/* --- pipelines ------------------------------------------------------------ */
+
+static void draw_pipeline(struct canvas *c, const struct view *v, uint32_t i)
+{
+    const hy_monitor_pipeline *p = &v->now.pipelines[i];
+    const hy_monitor_pipeline *then = &v->before.pipelines[i];
+    bool same =
+        i < v->before.pipeline_count && strcmp(p->name, then->name) == 0;
+
+    canvas_put(c, GOOD, "pipeline %s", p->name);
+    canvas_line(c);
+    show_count(c, "documents", p->documents);
+    show_bytes(c, "text", p->text_bytes);
+    show_rate(c, v, "ingested", p->ingested, same ? &then->ingested : NULL);
+    show_count(c, "waiting", p->waiting);
+    show_trouble(c, "failed", p->failed);
+    show_bytes(c, "store", p->used_bytes);
+    show_bytes(c, "resident", p->resident_bytes);
+    show_count(c, "dimensions", p->dim);
+}
+
+static void draw_pipelines(struct canvas *c, const struct view *v)
+{
+    title(c, "pipelines");
+    if (v->now.pipeline_count == 0)
+        nothing(c, "pipeline");
+    for (uint32_t i = 0; i < v->now.pipeline_count; i++) {
+        if (i != 0)
+            canvas_line(c);
+        draw_pipeline(c, v, i);
+    }
+}
+
 void panels_draw(struct canvas *c, const struct view *v)
 {
     const hy_monitor_sample *s = &v->now;
@@ -413,4 +464,5 @@ void panels_draw(struct canvas *c, const struct view *v)
     draw_fibers(c, v);
     draw_rings(c, v);
     draw_code(c, v);
+    draw_pipelines(c, v);
 }
