@@ -114,6 +114,7 @@ static void let_watch(struct session *session)
         return;
     }
     m = session->monitor;
+    hy_monitor_watch(m, HY_MONITOR_PIPELINE, p, "documents");
     hy_monitor_watch(m, HY_MONITOR_RUNTIME, hy_pipeline_runtime(p), "pipeline");
     hy_monitor_watch(m, HY_MONITOR_PAGER, hy_pipeline_pager(p), "store");
     for (unsigned i = 0; (ring = hy_pipeline_ring(p, i)) != NULL; i++) {

@@ -340,6 +340,9 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
     if (info->state == HY_FIBER_PARKED || info->state == HY_FIBER_READY)
         info->stack_used_bytes =
             (uint32_t)(f->top - (uint32_t)(uintptr_t)f->sp);
+    /* The switch measures before it saves its registers. */
+    if (info->stack_peak_bytes < info->stack_used_bytes)
+        info->stack_peak_bytes = info->stack_used_bytes;
     if (!(f->flags & HYI_FIBER_EXTRA) || !(rt->flags & HY_RUNTIME_MEASURE))
         return;
     e = (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack, f->class) -
