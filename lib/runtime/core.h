@@ -85,6 +85,7 @@ struct hyi_fiber {
     uint16_t shield;        /* depth */
     bool pinned;            /* spawned for one worker */
     bool cancellable;       /* the park under way */
+    bool woken;             /* ready after a wait, not after a yield */
     _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in worker.c */
     uint32_t index;         /* in the table */
 
@@ -132,6 +133,7 @@ struct hyi_worker {
     unsigned tick;          /* picks left until timers are looked at */
     unsigned streak;        /* picks in a row from the preferred queue */
     bool newest_first;      /* unstarted fibers: a tree is being walked */
+    uint32_t woken;         /* fibers among the ready that were woken */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */

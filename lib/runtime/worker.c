@@ -147,7 +147,14 @@ static void prefetch_ahead(const struct hyi_ready *q)
         __builtin_prefetch((const char *)near->sp + i, 1);
 }
 
-static struct hyi_fiber *pop_ready(struct hyi_worker *w)
+static void push_woken(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->woken = true;
+    w->woken++;
+    push_ready(w, f);
+}
+
+static struct hyi_fiber *next_ready(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
     struct hyi_fiber *f;
@@ -169,6 +176,17 @@ static struct hyi_fiber *pop_ready(struct hyi_worker *w)
     f = q->spill_first;
     if (f != NULL)
         q->spill_first = f->next;
+    return f;
+}
+
+static struct hyi_fiber *pop_ready(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = next_ready(w);
+
+    if (f != NULL && f->woken) {
+        f->woken = false;
+        w->woken--;
+    }
     return f;
 }
 
@@ -260,7 +278,7 @@ static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
             memory_order_acquire))
         return;
     f->result = (uint8_t)error;
-    push_ready(w, f);
+    push_woken(w, f);
 }
 
 static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
@@ -277,7 +295,7 @@ static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
         return;
     }
     if (reasons & HYI_POST_WAKE) {
-        push_ready(w, f);
+        push_woken(w, f);
         return;
     }
     if (atomic_load_explicit(&f->state, memory_order_relaxed) ==
@@ -347,19 +365,19 @@ void hyi_worker_service(struct hyi_worker *w)
 /* --- choosing ---------------------------------------------------------------
  */
 
-/* Unstarted before ready while there are few: they were promised a start. In a
-   tree of forks ready before unstarted: a parent that was woken may end, and
-   give its stack to the next. Either way the other queue is due in the end. */
+/* Unstarted before ready: a yield lets them start. Only in a tree of forks do
+   those that were woken go first: a parent may end, and give its stack to the
+   next. Either way the other queue is due in the end. */
 static bool wants_fresh(struct hyi_worker *w)
 {
-    bool many = w->newest_first, preferred;
+    bool due;
 
     if (!has_fresh(w))
         return false;
-    preferred = ++w->streak < STREAK_MOST;
-    if (!preferred)
+    due = ++w->streak >= STREAK_MOST;
+    if (due)
         w->streak = 0;
-    return many ? !preferred || w->ready.head == w->ready.tail : preferred;
+    return w->newest_first && w->woken != 0 ? due : !due;
 }
 
 static struct hyi_fiber *pick(struct hyi_worker *w)
@@ -623,7 +641,7 @@ static void wake_fiber(struct hyi_waiter *waiter)
         return;
     if (w != NULL &&
         atomic_load_explicit(&f->worker, memory_order_relaxed) == w)
-        push_ready(w, f);
+        push_woken(w, f);
     else
         hyi_post(f, HYI_POST_WAKE);
 }

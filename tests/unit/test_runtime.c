@@ -58,6 +58,36 @@ HY_TEST(runtime, fibers_take_turns_in_the_order_of_spawning)
     HY_CHECK_STR(trail, "abcabc");
 }
 
+enum { CROWD = 500 };
+static int rounds_of[CROWD], widest_lead;
+
+static void keep_step(void *arg)
+{
+    int *own = arg;
+
+    for (int i = 0; i < 20; i++) {
+        ++*own;
+        for (int k = 0; k < CROWD; k++)
+            if (*own - rounds_of[k] > widest_lead)
+                widest_lead = *own - rounds_of[k];
+        hy_fiber_yield();
+    }
+}
+
+/* A yield lets all others run first, those too that have not started. */
+HY_TEST(runtime, no_fiber_runs_ahead_of_a_crowd)
+{
+    hy_runtime *rt = make(1, 0);
+
+    memset(rounds_of, 0, sizeof(rounds_of));
+    widest_lead = 0;
+    for (int i = 0; i < CROWD; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, keep_step, &rounds_of[i], NULL, NULL),
+                    0);
+    run_to_the_end(rt);
+    HY_CHECK(widest_lead <= 3);
+}
+
 HY_TEST(runtime, an_empty_runtime_ends_at_once_and_runs_again)
 {
     hy_runtime *rt = make(2, 0);
