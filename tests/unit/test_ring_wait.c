@@ -45,6 +45,17 @@ static hy_ring_stats stats_of(const hy_ring *ring)
     return s;
 }
 
+/*
+ * Stress ends early where everything is slow: under valgrind, in an emulator,
+ * on a crowded machine. Asked once in 64 rounds.
+ */
+#define STRESS_NS UINT64_C(1500000000)
+
+static bool is_over(uint64_t start, uint64_t round)
+{
+    return round % 64 == 63 && hyi_os_now() - start > STRESS_NS;
+}
+
 static uint64_t random_next(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -105,14 +116,15 @@ struct pair {
 static void *push_slowly(void *arg)
 {
     struct pair *p = arg;
-    uint64_t state = p->seed;
+    uint64_t state = p->seed, start = hyi_os_now(), i;
 
-    for (uint64_t i = 0; i < p->count && p->result == 0; i++) {
+    for (i = 0; i < p->count && p->result == 0 && !is_over(start, i); i++) {
         uint64_t item = scramble(i);
 
         delay(&state);
         p->result = push_in_time(p->ring, &item);
     }
+    p->count = i;
     hy_ring_close(p->ring);
     return NULL;
 }
@@ -137,10 +149,10 @@ static void check_no_wake_is_lost(size_t capacity, uint64_t count)
                  r == -ETIMEDOUT ? "a wake was lost" : "wrong",
                  (unsigned long long)i);
     HY_CHECK_EQ(p.result, 0);
-    HY_CHECK_EQ(i, count);
+    HY_CHECK_EQ(i, p.count);
     s = stats_of(p.ring);
-    HY_CHECK_EQ(s.pushed, count);
-    HY_CHECK_EQ(s.popped, count);
+    HY_CHECK_EQ(s.pushed, i);
+    HY_CHECK_EQ(s.popped, i);
     /* At most one wake a sleep. */
     HY_CHECK(s.push_wakes <= s.pop_parks);
     HY_CHECK(s.pop_wakes <= s.push_parks);
@@ -205,23 +217,23 @@ static void *answer(void *arg)
 static void check_answers(uint64_t count)
 {
     struct answer a = {make(8, 1, 0), make(8, 1, 0), count};
-    uint64_t state = 77, item = 0, i;
+    uint64_t state = 77, item = 0, start = hyi_os_now(), i;
     int r = 0;
     pthread_t t;
 
     HY_CHECK_EQ(hyi_os_thread_start(&t, answer, &a), 0);
-    for (i = 0; i < count && r == 0; i++) {
+    for (i = 0; i < count && r == 0 && !is_over(start, i); i++) {
         item = i;
         hy_ring_push(a.there, &item);
         tarry(&state);
         a.back->consumer.spins = 1;
         r = pop_in_time(a.back, &item);
-        if (item != ~i)
-            break;
+        if (r == 0 && item != ~i)
+            r = 1;
     }
     hy_ring_close(a.there);
     pthread_join(t, NULL);
-    HY_CHECK_MSG(r == 0 && i == count, "%s at %llu",
+    HY_CHECK_MSG(r == 0, "%s at %llu",
                  r == -ETIMEDOUT ? "a wake was lost" : "wrong",
                  (unsigned long long)i);
     hy_ring_destroy(a.there);
@@ -469,9 +481,9 @@ static void push_batch(hy_ring *ring, uint64_t *next, uint64_t end)
 static void *push_in_all_ways(void *arg)
 {
     struct pair *p = arg;
-    uint64_t state = p->seed, next = 0, item;
+    uint64_t state = p->seed, next = 0, item, start = hyi_os_now();
 
-    while (next < p->count) {
+    for (uint64_t i = 0; next < p->count && !is_over(start, i); i++) {
         if (hy_ring_count(p->ring) == hy_ring_capacity(p->ring))
             sched_yield();
         switch (random_next(&state) % 4) {
@@ -487,6 +499,7 @@ static void *push_in_all_ways(void *arg)
                 next++;
         }
     }
+    p->count = next;
     hy_ring_close(p->ring);
     return NULL;
 }
@@ -498,37 +511,43 @@ static uint64_t check_items(const uint64_t *items, size_t n, uint64_t next)
     return next + n;
 }
 
+/* One way of popping; returns the number after the last item. */
+static uint64_t pop_somehow(hy_ring *ring, uint64_t way, uint64_t next)
+{
+    const uint64_t *span;
+    uint64_t items[9];
+    size_t n;
+
+    if (way == 0) {
+        span = hy_ring_peek(ring, &n);
+        next = check_items(span, n, next);
+        hy_ring_release(ring, n);
+        return next;
+    }
+    if (way == 1)
+        n = hy_ring_pop_n(ring, items, 9);
+    else
+        n = hy_ring_pop(ring, items) == 0;
+    return check_items(items, n, next);
+}
+
 HY_TEST(ring_wait, every_way_keeps_order_and_payload)
 {
     for (size_t capacity = 1; capacity <= 1024; capacity *= 32) {
         struct pair p = {.ring = make(8, capacity, 0), .count = 300000};
-        uint64_t state = 5, next = 0, items[9];
-        const uint64_t *span;
+        uint64_t state = 5, next = 0, item;
         pthread_t t;
-        size_t n;
 
         p.seed = 17;
         HY_CHECK_EQ(hyi_os_thread_start(&t, push_in_all_ways, &p), 0);
-        while (next < p.count) {
+        while (hy_ring_state(p.ring) != -EPIPE || hy_ring_count(p.ring) != 0) {
             if (hy_ring_count(p.ring) == 0)
                 sched_yield();
-            switch (random_next(&state) % 4) {
-            case 0:
-                span = hy_ring_peek(p.ring, &n);
-                next = check_items(span, n, next);
-                hy_ring_release(p.ring, n);
-                break;
-            case 1:
-                n = hy_ring_pop_n(p.ring, items, 9);
-                next = check_items(items, n, next);
-                break;
-            default:
-                n = hy_ring_pop(p.ring, items) == 0;
-                next = check_items(items, n, next);
-            }
+            next = pop_somehow(p.ring, random_next(&state) % 4, next);
         }
         pthread_join(t, NULL);
-        HY_CHECK_EQ(hy_ring_pop(p.ring, items), -EPIPE);
+        HY_CHECK_EQ(next, p.count);
+        HY_CHECK_EQ(hy_ring_pop(p.ring, &item), -EPIPE);
         hy_ring_destroy(p.ring);
     }
 }
@@ -556,9 +575,12 @@ static void *push_until_closed(void *arg)
 /* What was accepted is delivered, what was refused is not; whoever closes. */
 HY_TEST(ring_wait, a_close_against_pushes_in_flight_loses_nothing)
 {
-    uint64_t state = 3;
+    uint64_t state = 3, start = hyi_os_now();
 
     for (int round = 0; round < 1500; round++) {
+        if (is_over(start, (uint64_t)round))
+            break;
+
         struct pair p = {.ring = make(8, 4, 0)};
         uint64_t item, taken = 0;
         uint64_t end = random_next(&state) % 40;
@@ -602,7 +624,7 @@ static void *push_without_looking(void *arg)
 HY_TEST(ring_wait, overwriting_never_shows_a_torn_item)
 {
     struct pair p = {.ring = make(8 * LONG_ITEM, 2, HY_RING_OVERWRITE)};
-    uint64_t item[LONG_ITEM], taken = 0, next = 0;
+    uint64_t item[LONG_ITEM], taken = 0, next = 0, start = hyi_os_now();
     pthread_t t;
     int r;
 
@@ -615,7 +637,8 @@ HY_TEST(ring_wait, overwriting_never_shows_a_torn_item)
         while (scramble(next) != item[0]) /* a real one, after the last */
             HY_CHECK(++next < UINT32_MAX);
         next++;
-        atomic_store(&p.done, ++taken >= 100000);
+        taken++;
+        atomic_store(&p.done, taken >= 100000 || is_over(start, taken));
     }
     pthread_join(t, NULL);
     HY_CHECK_EQ(p.result, 0);
