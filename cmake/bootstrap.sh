@@ -40,6 +40,7 @@ needs_build() {
     need ninja-build "runs the build" has ninja
     need pkg-config "finds libraries" has pkg-config
     need zlib1g-dev "reads .gz files" header zlib.h
+    need libncurses-dev "keys and scrolling in hyperion-top" header ncurses.h
 }
 
 needs_demo() {

@@ -29,7 +29,7 @@ static void choose_styles(struct screen *s, bool colour)
     if (!colour || !has_colors() || start_color() != OK)
         return;
     use_default_colors();
-    for (short i = 0; i < STYLES; i++) {
+    for (int i = 0; i < STYLES; i++) {
         if (colours[i] < 0 || init_pair((short)(i + 1), colours[i], -1) != OK)
             continue;
         s->style[i] |= (chtype)COLOR_PAIR(i + 1);
