@@ -76,19 +76,19 @@ static bool is_on(const hy_patch *key)
 static struct hyi_patch_edit undecide(struct hyi_patch_site *site)
 {
     if (hyi_patch_form_of(site) == HYI_PATCH_PASSES)
-        return (struct hyi_patch_edit){site, site->code, HY_ARCH_PATCH_PASSES,
-                                       HY_ARCH_PATCH_ASKS, HYI_PATCH_UNDECIDED};
-    return (struct hyi_patch_edit){site, site->head, HY_ARCH_PATCH_TAKES,
-                                   HY_ARCH_PATCH_LOADS, HYI_PATCH_UNDECIDED};
+        return hyi_patch_edit_of(site, HY_ARCH_PATCH_PASSES, HY_ARCH_PATCH_ASKS,
+                                 HYI_PATCH_UNDECIDED);
+    return hyi_patch_edit_of(site, HY_ARCH_PATCH_TAKES, HY_ARCH_PATCH_LOADS,
+                             HYI_PATCH_UNDECIDED);
 }
 
 static struct hyi_patch_edit decide(struct hyi_patch_site *site)
 {
     if (is_on(site->key) == site->likely)
-        return (struct hyi_patch_edit){site, site->code, HY_ARCH_PATCH_ASKS,
-                                       HY_ARCH_PATCH_PASSES, HYI_PATCH_PASSES};
-    return (struct hyi_patch_edit){site, site->head, HY_ARCH_PATCH_LOADS,
-                                   HY_ARCH_PATCH_TAKES, HYI_PATCH_TAKES};
+        return hyi_patch_edit_of(site, HY_ARCH_PATCH_ASKS, HY_ARCH_PATCH_PASSES,
+                                 HYI_PATCH_PASSES);
+    return hyi_patch_edit_of(site, HY_ARCH_PATCH_LOADS, HY_ARCH_PATCH_TAKES,
+                             HYI_PATCH_TAKES);
 }
 
 static size_t collect_decided(const hy_patch *key, struct hyi_patch_edit *edits)

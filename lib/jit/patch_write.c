@@ -26,7 +26,7 @@
 
 enum {
     GROUP_GAP = 256,     /* unchanged bytes that one write may span */
-    GROUP_BYTES = 1024,  /* on the stack */
+    GROUP_BYTES = 2048,  /* on the stack */
     RUN_BYTES = 64 << 10 /* pages replaced at once */
 };
 
@@ -49,23 +49,25 @@ void hyi_patch_unlock(_Atomic uint32_t *word)
         hyi_os_futex_wake(word, 1, false);
 }
 
-static uint32_t code_of(const struct hyi_patch_edit *e, enum hy_arch_patch form)
+/* The bytes of a site are one or four: no call to compare or copy them. */
+static bool holds(const struct hyi_patch_edit *e, uint32_t code, size_t bytes)
 {
-    return hy_arch_patch_code(form, e->site->code, e->site->head);
-}
+    uint32_t word;
 
-static bool holds(const struct hyi_patch_edit *e, enum hy_arch_patch form)
-{
-    uint32_t code = code_of(e, form);
-
-    return memcmp(e->at, &code, hy_arch_patch_bytes()) == 0;
+    if (bytes == 1)
+        return *e->at == (uint8_t)code;
+    memcpy(&word, e->at, sizeof(word));
+    return word == code;
 }
 
 /* -EBUSY when one holds something foreign, such as a breakpoint. */
 static int check_edits(const struct hyi_patch_edit *edits, size_t count)
 {
+    size_t bytes = hy_arch_patch_bytes();
+
     for (size_t i = 0; i < count; i++)
-        if (!holds(&edits[i], edits[i].from) && !holds(&edits[i], edits[i].to))
+        if (!holds(&edits[i], edits[i].from, bytes) &&
+            !holds(&edits[i], edits[i].to, bytes))
             return -EBUSY;
     return 0;
 }
@@ -74,18 +76,25 @@ static int check_edits(const struct hyi_patch_edit *edits, size_t count)
 static void change_copy(uint8_t *copy, const uint8_t *base,
                         const struct hyi_patch_edit *edits, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t code = code_of(&edits[i], edits[i].to);
+    size_t bytes = hy_arch_patch_bytes();
 
-        memcpy(copy + (edits[i].at - base), &code, hy_arch_patch_bytes());
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *to = copy + (edits[i].at - base);
+
+        if (bytes == 1)
+            *to = (uint8_t)edits[i].to;
+        else
+            memcpy(to, &edits[i].to, sizeof(edits[i].to));
     }
 }
 
 /* A refused or short write leaves some done: the code itself tells. */
 static void note_forms(const struct hyi_patch_edit *edits, size_t count)
 {
+    size_t bytes = hy_arch_patch_bytes();
+
     for (size_t i = 0; i < count; i++)
-        if (holds(&edits[i], edits[i].to))
+        if (holds(&edits[i], edits[i].to, bytes))
             atomic_store_explicit(&edits[i].site->form, (uint8_t)edits[i].form,
                                   memory_order_relaxed);
 }
@@ -281,10 +290,10 @@ static bool sees_our_memory(const uint8_t *code)
 static bool passes_and_asks(struct hyi_patch_site *site,
                             struct hyi_patch_writer *w)
 {
-    struct hyi_patch_edit pass = {site, site->code, HY_ARCH_PATCH_ASKS,
-                                  HY_ARCH_PATCH_PASSES, HYI_PATCH_PASSES};
-    struct hyi_patch_edit ask = {site, site->code, HY_ARCH_PATCH_PASSES,
-                                 HY_ARCH_PATCH_ASKS, HYI_PATCH_UNDECIDED};
+    struct hyi_patch_edit pass = hyi_patch_edit_of(
+        site, HY_ARCH_PATCH_ASKS, HY_ARCH_PATCH_PASSES, HYI_PATCH_PASSES);
+    struct hyi_patch_edit ask = hyi_patch_edit_of(
+        site, HY_ARCH_PATCH_PASSES, HY_ARCH_PATCH_ASKS, HYI_PATCH_UNDECIDED);
     bool passed;
 
     if (trial_runs() != 1 || hyi_patch_write(w, &pass, 1) != 0)

@@ -32,10 +32,23 @@ struct hyi_patch_site {
 struct hyi_patch_edit {
     struct hyi_patch_site *site;
     uint8_t *at;              /* the site or its head */
-    enum hy_arch_patch from;  /* what stands there */
-    enum hy_arch_patch to;    /* what shall stand there */
+    uint32_t from, to;        /* the code that stands there, and that shall */
     enum hyi_patch_form form; /* the site's, once it does */
 };
+
+/* The edit of one site from one form of its code, or its head's, to another. */
+static inline struct hyi_patch_edit
+hyi_patch_edit_of(struct hyi_patch_site *site, enum hy_arch_patch from,
+                  enum hy_arch_patch to, enum hyi_patch_form form)
+{
+    bool is_site = from == HY_ARCH_PATCH_ASKS || from == HY_ARCH_PATCH_PASSES;
+    struct hyi_patch_edit e = {site, is_site ? site->code : site->head,
+                               hy_arch_patch_code(from, site->code, site->head),
+                               hy_arch_patch_code(to, site->code, site->head),
+                               form};
+
+    return e;
+}
 
 /* A lock in one word, zero when free; works between two copies of the library
  * in one process. */
