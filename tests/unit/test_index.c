@@ -311,6 +311,7 @@ HY_TEST(index, a_file_keeps_the_index)
     o.metric = HY_METRIC_DOT;
     HY_CHECK_EQ(hy_index_create(&index, &o), -EEXIST);
     o.metric = HY_METRIC_L2;
+    o.dim = 0; /* that of the file */
     HY_CHECK_EQ(hy_index_create(&index, &o), 0);
     HY_CHECK_EQ(
         hy_index_search(index, (float[]){4321, 0}, 1, NULL, &hit, &count), 0);
