@@ -89,9 +89,10 @@ static int check_options(hy_index_options *o)
 {
     if (o->metric == 0)
         o->metric = HY_METRIC_COSINE;
-    if (o->dim == 0 || o->dim > HY_INDEX_DIM_MAX || o->metric < HY_METRIC_DOT ||
-        o->metric > HY_METRIC_L2 || o->storage > HY_STORE_F32 ||
-        o->search > HY_SEARCH_GRAPH || (o->path != NULL && o->heap != NULL))
+    if (o->dim > HY_INDEX_DIM_MAX || (o->flags & ~HY_INDEX_EXISTING) != 0 ||
+        o->metric < HY_METRIC_DOT || o->metric > HY_METRIC_L2 ||
+        o->storage > HY_STORE_F32 || o->search > HY_SEARCH_GRAPH ||
+        (o->path != NULL && o->heap != NULL))
         return -EINVAL;
     return o->search == HY_SEARCH_GRAPH ? -ENOTSUP : 0;
 }

@@ -173,6 +173,27 @@ HY_TEST(pipeline, a_file_keeps_what_was_flushed)
     remove_file(path);
 }
 
+HY_TEST(pipeline, a_store_knows_its_number_of_components)
+{
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    hy_pipeline *p = NULL;
+    char path[200];
+
+    file_name(path, sizeof(path));
+    o.path = path;
+    o.dim = 96;
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+    ingest_three(p);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    p = open_at(path, NULL);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    HY_CHECK_EQ(s.dim, 96);
+    HY_CHECK_EQ(best(p, "otter"), 1);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    remove_file(path);
+}
+
 /* Flushes three documents, takes in more, and is killed. */
 static void be_killed(void *path)
 {
