@@ -712,7 +712,7 @@ int hyi_os_scan(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
                 uintptr_t end, struct hyi_os_run *runs, size_t max,
                 uintptr_t *next)
 {
-    struct pagemap_region regions[SCAN_REGIONS];
+    struct pagemap_region regions[SCAN_REGIONS] = {{0, 0, 0}};
     struct pagemap_scan scan = {
         .size = sizeof(scan), .start = from, .end = end};
     int saved = errno, r;

@@ -239,9 +239,11 @@ static bool touch_itself(void *ctx, const struct hyi_fault *fault)
     return true;
 }
 
+/* By a signal: valgrind gives exits a status of its own. */
 static void leave(int signal)
 {
-    _exit(signal + 1);
+    (void)signal;
+    raise(SIGUSR1);
 }
 
 static void recurse(void *arg)
@@ -272,7 +274,7 @@ HY_TEST(base_fault, the_default_action_is_kept)
     status = hy_test_child(raise_it, NULL);
     HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
     status = hy_test_child(recurse, range);
-    HY_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == SIGSEGV + 1);
+    HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
     status = hy_test_child(ignore_it, range + 2 * page);
     HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
     tear_down();
