@@ -82,6 +82,18 @@ extern jmp_buf hy_test_escape;
                      hy_b_);                                                   \
     } while (0)
 
+/* Address and thread sanitizers take addresses before main begins. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HY_TEST_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HY_TEST_SANITIZER 1
+#endif
+#endif
+#ifndef HY_TEST_SANITIZER
+#define HY_TEST_SANITIZER 0
+#endif
+
 /* Runs function(arg) in a child; its exit status is 0 when it returns. */
 static inline int hy_test_child(void (*function)(void *), void *arg)
 {

@@ -77,8 +77,9 @@ static void *main_sp, *echo_sp;
 static void echo(void *arg, void *value)
 {
     for (;;)
-        value = hy_arch_switch(&echo_sp, main_sp,
-                               (char *)value + *(const int *)arg);
+        value = hy_arch_switch(
+            &echo_sp, main_sp,
+            (void *)((uintptr_t)value + (uintptr_t) * (const int *)arg));
 }
 
 HY_TEST(check_switch, values_travel)

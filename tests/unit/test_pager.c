@@ -164,7 +164,7 @@ HY_TEST(pager, a_store_and_an_unknown_tail_are_refused)
 }
 
 /* Sanitizers have more addresses than that before they begin. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !HY_TEST_SANITIZER
 static void reserve_without_addresses(void *arg)
 {
     struct rlimit limit = {(rlim_t)2 << 30, (rlim_t)2 << 30};
