@@ -12,6 +12,7 @@
 #include <hyperion/hyperion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +62,9 @@ struct session {
 static int complain(const char *about, const char *what)
 {
     show_progress_end();
-    fprintf(stderr, "hyperion-search: %s: %s\n", about, what);
+    fputs("hyperion-search: ", stderr);
+    show_text(stderr, about, strlen(about), 0); /* names may hold anything */
+    fprintf(stderr, ": %s\n", what);
     return 1;
 }
 
@@ -164,19 +167,28 @@ static uint64_t first_id(const char *path)
     return hash;
 }
 
-/* Removes a file's documents from this id on, and counts them. */
+/* Removes a file's documents from this id on, and counts them. From the end:
+ * what an error leaves is still found from its first id. */
 static int forget_from(hy_pipeline *p, uint64_t id, uint64_t *count)
 {
+    uint64_t end = id;
     size_t none = 0;
-    int r = 0;
+    int r;
 
-    for (; hy_pipeline_document(p, id, NULL, &none) != -ENOENT; none = 0) {
-        r = hy_pipeline_remove(p, id++, HY_FOREVER);
-        if (r != 0)
+    for (;; none = 0, end++) {
+        r = hy_pipeline_document(p, end, NULL, &none);
+        if (r != 0 && r != -ENOBUFS)
             break;
+    }
+    if (r != -ENOENT)
+        return r;
+    while (end != id) {
+        r = hy_pipeline_remove(p, --end, HY_FOREVER);
+        if (r != 0)
+            return r;
         ++*count;
     }
-    return r;
+    return 0;
 }
 
 struct progress {
@@ -224,9 +236,11 @@ static int index_file(hy_pipeline *p, const char *path,
     uint64_t id = first_id(path);
     int r = document_reader_open(&reader, path), stored = 0;
 
+    if (r == -EILSEQ) /* what it held when it was text is there no more */
+        stored = forget_from(p, id, &progress->forgotten);
     if (r != 0) {
         complain_errno(path, r);
-        return 0;
+        return stored;
     }
     while ((r = document_reader_next(reader, &paragraph)) == 1) {
         stored = ingest(p, path, id++, &paragraph, progress);
@@ -324,6 +338,7 @@ static int run_index(const struct request *request)
     struct file_list list = {0};
     int failed = 0;
 
+    file_list_except(&list, request->store);
     for (int i = 0; i < count; i++) {
         int r = file_list_add(&list, paths[i], complain_of_path);
 
@@ -380,7 +395,7 @@ static void show_hit(const struct request *request, size_t rank, float score,
     if (!request->json) {
         printf("%2zu  %.4f  ", rank, (double)score);
         show_text(stdout, label, strlen(label), 0);
-        printf(":%s\n    ", *line != '\0' ? line : "0");
+        printf(":%llu\n    ", strtoull(line, NULL, 10));
         show_text(stdout, text, bytes, columns > 8 ? columns - 4 : columns);
         putchar('\n');
         return;
@@ -388,7 +403,7 @@ static void show_hit(const struct request *request, size_t rank, float score,
     printf("%s{\"rank\":%zu,\"score\":%.6f,\"file\":", rank > 1 ? "," : "",
            rank, (double)score);
     show_json_string(stdout, label, strlen(label));
-    printf(",\"line\":%s,\"text\":", *line != '\0' ? line : "0");
+    printf(",\"line\":%llu,\"text\":", strtoull(line, NULL, 10));
     show_json_string(stdout, text, bytes);
     putchar('}');
 }
@@ -396,6 +411,8 @@ static void show_hit(const struct request *request, size_t rank, float score,
 static void show_hits(const struct request *request, hy_pipeline *p,
                       const hy_hit *hits, size_t count)
 {
+    size_t rank = 0;
+
     for (size_t i = 0; i < count; i++) {
         size_t text_bytes, label_bytes;
         char *text =
@@ -403,7 +420,7 @@ static void show_hits(const struct request *request, hy_pipeline *p,
         char *label = read_part(p, hits[i].id, hy_pipeline_label, &label_bytes);
 
         if (text != NULL && label != NULL)
-            show_hit(request, i + 1, hits[i].score, label, text, text_bytes);
+            show_hit(request, ++rank, hits[i].score, label, text, text_bytes);
         free(text);
         free(label);
     }
@@ -496,6 +513,8 @@ static int run_repl(const struct request *request)
             line[--length] = '\0';
         if (length != 0)
             failed |= ask(request, session.pipeline, line);
+        if (ferror(stdout))
+            break;
     }
     if (prompts)
         putchar('\n');
@@ -505,6 +524,50 @@ static int run_repl(const struct request *request)
 
 /* --- the rest ----------------------------------------------------------------
  */
+
+/* The path as index wrote it down, also when the file is there no more. NULL:
+ * no memory, or no such folder. */
+static char *absolute_path(const char *path)
+{
+    char *absolute = realpath(path, NULL), *folder, *above;
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+
+    if (absolute != NULL || strcmp(path, ".") == 0 || strcmp(path, "/") == 0)
+        return absolute;
+    folder = slash == NULL   ? strdup(".")
+             : slash == path ? strdup("/")
+                             : strndup(path, (size_t)(slash - path));
+    above = folder != NULL ? absolute_path(folder) : NULL;
+    free(folder);
+    if (above == NULL || *name == '\0')
+        return above;
+    absolute = malloc(strlen(above) + strlen(name) + 2);
+    if (absolute != NULL)
+        sprintf(absolute, "%s/%s", above[1] != '\0' ? above : "", name);
+    free(above);
+    return absolute;
+}
+
+/* A file's documents, or those of all files below a folder. */
+static int forget_path(hy_pipeline *p, const char *path, uint64_t *count)
+{
+    char *absolute = absolute_path(path);
+    struct file_list list = {0};
+    int r = absolute != NULL ? 0 : -ENOENT;
+
+    if (r == 0 && access(absolute, F_OK) == 0)
+        r = file_list_add(&list, absolute, complain_of_path);
+    if (r == 0 && list.count == 0)
+        r = forget_from(p, first_id(absolute), count);
+    for (size_t i = 0; r == 0 && i < list.count; i++)
+        r = forget_from(p, first_id(list.paths[i]), count);
+    if (r == 0) /* so that a path named twice counts once */
+        r = hy_pipeline_flush(p, HY_FOREVER);
+    file_list_free(&list);
+    free(absolute);
+    return r;
+}
 
 static int run_forget(const struct request *request)
 {
@@ -517,12 +580,8 @@ static int run_forget(const struct request *request)
     if (!open_store(&session, request, false))
         return 1;
     for (int i = 0; i < request->word_count; i++) {
-        char *path = realpath(request->words[i], NULL);
-        int r = forget_from(session.pipeline,
-                            first_id(path != NULL ? path : request->words[i]),
-                            &count);
+        int r = forget_path(session.pipeline, request->words[i], &count);
 
-        free(path);
         if (r != 0)
             failed = complain_errno(request->words[i], r);
     }
@@ -548,6 +607,14 @@ static int run_stats(const struct request *request)
     return close_store(&session);
 }
 
+/* What was printed must have arrived. */
+static int finish(int failed)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return failed ? 1 : 0;
+    return complain("standard output", "cannot be written to");
+}
+
 static bool read_options(struct request *request, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -564,6 +631,8 @@ static bool read_options(struct request *request, int argc, char **argv)
         switch (c) {
         case 's':
             request->store = optarg;
+            if (*optarg == '\0')
+                return complain("--store", "takes the name of a file"), false;
             break;
         case 'k':
             request->hits = strtoul(optarg, &end, 10);
@@ -578,7 +647,7 @@ static bool read_options(struct request *request, int argc, char **argv)
             break;
         case 'h':
             fputs(usage, stdout);
-            exit(0);
+            exit(finish(0));
         default:
             fputs(usage, stderr);
             return false;
@@ -587,6 +656,19 @@ static bool read_options(struct request *request, int argc, char **argv)
     request->words = argv + optind;
     request->word_count = argc - optind;
     return true;
+}
+
+/* Were one of them closed, the store would be opened in its place, and be read
+ * as questions or written over with answers. */
+static void open_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }
 
 int main(int argc, char **argv)
@@ -602,6 +684,7 @@ int main(int argc, char **argv)
     struct request request = {store_default, HITS_DEFAULT, NULL,
                               false,         NULL,         0};
 
+    open_standard_files();
     if (!read_options(&request, argc, argv))
         return 2;
     for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
@@ -609,7 +692,7 @@ int main(int argc, char **argv)
             strcmp(request.words[0], commands[i].name) == 0) {
             request.words++;
             request.word_count--;
-            return commands[i].run(&request) ? 1 : 0;
+            return finish(commands[i].run(&request));
         }
     fputs(usage, stderr);
     return 2;

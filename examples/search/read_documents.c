@@ -50,6 +50,28 @@ static int append(struct file_list *list, const char *path, uint64_t bytes)
 static int add_path(struct file_list *list, const char *path,
                     complain_function complain);
 
+/* The path is not on the stack: folders may be two thousand deep. */
+static int add_below(struct file_list *list, const char *path, const char *name,
+                     complain_function complain)
+{
+    size_t room = strlen(path) + strlen(name) + 2;
+    char *below;
+    int r;
+
+    if (room > PATH_MAX) {
+        complain(path, "a path below is too long");
+        list->skipped++;
+        return 0;
+    }
+    below = malloc(room);
+    if (below == NULL)
+        return -ENOMEM;
+    stpcpy(stpcpy(stpcpy(below, path[1] != '\0' ? path : ""), "/"), name);
+    r = add_path(list, below, complain);
+    free(below);
+    return r;
+}
+
 static int add_folder(struct file_list *list, const char *path,
                       complain_function complain)
 {
@@ -58,21 +80,14 @@ static int add_folder(struct file_list *list, const char *path,
     int r = 0;
 
     if (count < 0) {
-        complain(path, strerror(errno));
+        r = errno;
+        complain(path, strerror(r));
         list->skipped++;
-        return errno == ENOMEM ? -ENOMEM : 0;
+        return r == ENOMEM ? -ENOMEM : 0;
     }
     for (int i = 0; i < count; i++) {
-        const char *name = entries[i]->d_name;
-        char below[PATH_MAX];
-
-        if (r == 0 && name[0] != '.') {
-            if (snprintf(below, sizeof(below), "%s/%s", path, name) <
-                (int)sizeof(below))
-                r = add_path(list, below, complain);
-            else
-                complain(path, "a path below is too long");
-        }
+        if (r == 0 && entries[i]->d_name[0] != '.')
+            r = add_below(list, path, entries[i]->d_name, complain);
         free(entries[i]);
     }
     free(entries);
@@ -93,6 +108,8 @@ static int add_path(struct file_list *list, const char *path,
     }
     if (S_ISDIR(st.st_mode))
         return add_folder(list, path, complain);
+    if (st.st_dev == list->except_device && st.st_ino == list->except_inode)
+        return 0;
     if (S_ISREG(st.st_mode))
         return append(list, path, (uint64_t)st.st_size);
     list->skipped++;
@@ -107,6 +124,16 @@ int file_list_add(struct file_list *list, const char *path,
     if (realpath(path, absolute) == NULL)
         return -errno;
     return add_path(list, absolute, complain);
+}
+
+void file_list_except(struct file_list *list, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return;
+    list->except_device = st.st_dev;
+    list->except_inode = st.st_ino;
 }
 
 void file_list_free(struct file_list *list)
@@ -290,17 +317,23 @@ static int peek_line(struct document_reader *r, size_t *bytes)
 /* How much of text fits a document: up to white space if there is any. */
 static size_t cut(const char *text, size_t bytes, size_t room)
 {
+    size_t n;
+
     if (bytes <= room)
         return bytes;
-    for (size_t n = room; n > room / 2; n--)
+    for (n = room; n > room / 2; n--)
         if (isspace((unsigned char)text[n - 1]))
             return n;
-    while (room > 1 && ((unsigned char)text[room] & 0xc0) == 0x80)
-        room--; /* not in the middle of a UTF-8 character */
-    return room;
+    /* Not in the middle of a UTF-8 character, if it is one. */
+    for (n = room; n > room - 3; n--)
+        if (((unsigned char)text[n] & 0xc0) != 0x80)
+            break;
+    return n;
 }
 
-static int next_paragraph(struct document_reader *r, struct paragraph *out)
+/* *more: something was read, if only white space. */
+static int read_paragraph(struct document_reader *r, struct paragraph *out,
+                          bool *more)
 {
     size_t length = 0, bytes;
     int n;
@@ -331,11 +364,24 @@ static int next_paragraph(struct document_reader *r, struct paragraph *out)
     }
     if (n < 0)
         return n;
+    *more = length != 0;
     while (length != 0 && isspace((unsigned char)r->text[length - 1]))
         length--;
     out->text = r->text;
     out->bytes = length;
     return length != 0;
+}
+
+/* A document's worth of white space is none, and not the end either. */
+static int next_paragraph(struct document_reader *r, struct paragraph *out)
+{
+    bool more = false;
+    int n;
+
+    do
+        n = read_paragraph(r, out, &more);
+    while (n == 0 && more);
+    return n;
 }
 
 /* --- WordNet -----------------------------------------------------------------

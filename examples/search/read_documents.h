@@ -20,6 +20,7 @@ struct file_list {
     size_t count, capacity;
     uint64_t bytes_total;
     size_t skipped; /* neither a file nor a folder, or unreadable */
+    uint64_t except_device, except_inode; /* a file to leave out */
 };
 
 /* Called with each problem on the way: a path and what is wrong with it. */
@@ -29,6 +30,9 @@ typedef void (*complain_function)(const char *path, const char *what);
  * 0 or a negative errno value; unreadable parts are complained of. */
 int file_list_add(struct file_list *list, const char *path,
                   complain_function complain);
+
+/* Leaves this file out of what is added from now on, if it exists. */
+void file_list_except(struct file_list *list, const char *path);
 void file_list_free(struct file_list *list);
 
 struct paragraph {

@@ -112,6 +112,98 @@ if [ "$(id -u)" -ne 0 ]; then
     chmod 755 closed
 fi
 
+
+# Names and contents that are legal and odd.
+mkdir -p odd/empty odd/loop
+ln -s .. odd/loop/up
+ln -s self odd/loop/self
+printf 'Gooseberries ripen.\n' >'odd/-dash'
+printf 'Rhubarb ripens.\n' >"odd/new
+line"
+printf 'Quinces ripen.\n' >"$(printf 'odd/tab\tin\377name')"
+printf 'Medlars\r\nripen.\r\n\r\nSloes do not.\r\n' >odd/crlf
+printf '\n \n\t\n\n' >odd/blank
+: >odd/nothing
+printf '\000' >"$(printf 'odd/bad\033[2J\nname')"
+{
+    head -c 200000 /dev/zero | tr '\0' ' '
+    printf '\nElderflower after blanks.\n'
+} >odd/spaces
+head -c 200000 /dev/zero | tr '\0' '\200' >odd/continuation
+"$program" index odd --store s >out.txt 2>err.txt || fail "odd: $(cat err.txt)"
+[ "$(wc -l <err.txt)" -eq 1 ] || fail "odd complained: $(cat err.txt)"
+grep -q 'bad \[2J name: looks binary' err.txt || fail "odd: $(cat err.txt)"
+grep -q '^1[0-9] documents indexed' out.txt || fail "odd: $(cat out.txt)"
+expect 'odd/-dash:1$' q gooseberries
+expect 'new line:1$' q rhubarb
+expect 'name:1$' q quinces
+expect '^    Medlars ripen.$' q medlars
+expect 'crlf:4$' q sloes
+expect 'spaces:2$' q elderflower
+expect '^0 hits' q ''
+expect '"line":1,' q --json rhubarb
+refuse 'no files there' "$program" index odd/empty --store s
+refuse 'no files there' "$program" index odd/loop --store s
+refuse 'symbolic links' "$program" index odd/loop/self --store s
+refuse 'directory' "$program" query --store odd otter
+refuse 'name of a file' "$program" query --store '' otter
+refuse '1 to 10000' q -k abc otter
+refuse '1 to 10000' q -k '' otter
+refuse 'requires an argument' "$program" query otter --store
+(cd odd && expect 'documents indexed' "$program" index --store ../s -- -dash)
+
+# A store among its own documents, and folders almost too deep for a path.
+mkdir -p own
+printf 'Hazel.\n' >own/a
+deep=own
+while [ ${#deep} -lt $((3900 - ${#work})) ]; do
+    deep=$deep/d
+done
+mkdir -p "$deep"
+printf 'Deepest hornbeam.\n' >"$deep/b"
+expect '^2 documents' "$program" index own --store own/store
+expect '^2 documents' "$program" index own --store own/store
+[ ! -s err.txt ] || fail "its own store: $(cat err.txt)"
+
+# What changed into something else, or went away.
+printf '\000\001' >odd/crlf
+"$program" index odd/crlf --store s >out.txt 2>err.txt || fail 'crlf'
+absent crlf q medlars
+rm odd/-dash
+expect '^1 documents forgotten' "$program" forget odd/-dash --store s
+absent dash q gooseberries
+expect '^[1-9][0-9]* documents forgotten' "$program" forget odd --store s
+absent 'odd/' q rhubarb
+expect '^0 documents forgotten' "$program" forget odd --store s
+
+# Standard files that are closed or full; the store is not read or written as
+# one of them.
+"$program" repl --store s <&- >out.txt 2>err.txt || fail "no input: $?"
+"$program" query --store s otter badgers >&- 2>err.txt || fail "no output: $?"
+"$program" query --store s otter 2>&- >out.txt <&- || fail "no errors: $?"
+expect 'animals.txt:1$' q badgers
+if [ -c /dev/full ]; then
+    if q badgers >/dev/full 2>err.txt; then
+        fail 'a full standard output was not told'
+    fi
+    grep -q 'standard output' err.txt || fail "full: $(cat err.txt)"
+fi
+
+# Two at once.
+mkfifo questions.fifo
+"$program" repl --store s <questions.fifo >out2.txt 2>err.txt &
+pid=$!
+exec 9>questions.fifo
+echo badgers >&9
+while [ ! -s out2.txt ]; do
+    kill -0 $pid || fail 'repl ended early'
+    sleep 0.05
+done
+refuse 'in use by another' "$program" query --store s badgers
+refuse 'in use by another' "$program" index text --store s
+exec 9>&-
+wait $pid || fail "repl exited $?"
+
 # Killed in the middle of indexing: what was there before is there still.
 i=0
 while [ $i -lt 3000 ]; do
