@@ -127,7 +127,7 @@ HY_API int hy_index_destroy(hy_index *index);
 /**
  * Inserts a vector of dim floats, which is copied; an id that exists is
  * replaced. 0; -EINVAL for a NULL or non-finite vector; -ENOMEM (nothing has
- * changed). The writer's call.
+ * changed); -EBADMSG when the index was found damaged. The writer's call.
  */
 HY_API int hy_index_insert(hy_index *index, uint64_t id, const float *vector);
 
@@ -143,13 +143,14 @@ HY_API int hy_index_insert_encoded(hy_index *index, uint64_t id,
                                    const int8_t *codes, uint64_t payload);
 
 /**
- * The number that stands beside a vector; 0 after hy_index_insert. 0, or
- * -ENOENT. The writer's call.
+ * The number that stands beside a vector; 0 after hy_index_insert. 0; -ENOENT;
+ * -EBADMSG when the index was found damaged. The writer's call.
  */
 HY_API int hy_index_payload(const hy_index *index, uint64_t id,
                             uint64_t *payload);
 
-/** Removes a vector. 0, or -ENOENT. The writer's call. */
+/** Removes a vector. 0; -ENOENT; -ENOMEM (nothing has changed); -EBADMSG when
+ * the index was found damaged. The writer's call. */
 HY_API int hy_index_remove(hy_index *index, uint64_t id);
 
 /**

@@ -17,29 +17,36 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 33;
 }
 
-/* The place of id, or the empty place where it would go. */
-static uint64_t place_of(const struct hyi_id_map *map, uint64_t id)
+/* The place of id, or the empty place where it would go; NULL when there is
+ * neither, which takes damage. */
+static struct hyi_id_entry *place_of(const struct hyi_id_map *map, uint64_t id)
 {
     uint64_t mask = map->capacity - 1;
     uint64_t i = mix(id) & mask;
 
-    while (map->entries[i].value != 0 && map->entries[i].id != id)
-        i = (i + 1) & mask;
-    return i;
+    for (uint64_t n = 0; n < map->capacity; n++, i = (i + 1) & mask)
+        if (map->entries[i].value == 0 || map->entries[i].id == id)
+            return &map->entries[i];
+    return NULL;
 }
 
 uint64_t hyi_id_map_find(const struct hyi_id_map *map, uint64_t id)
 {
+    const struct hyi_id_entry *entry;
+
     if (map->capacity == 0)
         return 0;
-    return map->entries[place_of(map, id)].value;
+    entry = place_of(map, id);
+    return entry != NULL ? entry->value : UINT64_MAX;
 }
 
 uint64_t hyi_id_map_put(struct hyi_id_map *map, uint64_t id, uint64_t value)
 {
-    struct hyi_id_entry *entry = &map->entries[place_of(map, id)];
-    uint64_t old = entry->value;
+    struct hyi_id_entry *entry = place_of(map, id);
+    uint64_t old;
 
+    HYI_ASSERT(entry != NULL);
+    old = entry->value;
     HYI_ASSERT(value != 0 && (old != 0 || !hyi_id_map_is_full(map)));
     map->count += old == 0;
     entry->id = id;
@@ -50,16 +57,19 @@ uint64_t hyi_id_map_put(struct hyi_id_map *map, uint64_t id, uint64_t value)
 uint64_t hyi_id_map_remove(struct hyi_id_map *map, uint64_t id)
 {
     uint64_t mask = map->capacity - 1;
+    const struct hyi_id_entry *entry;
     uint64_t hole, value;
 
     if (map->capacity == 0)
         return 0;
-    hole = place_of(map, id);
-    value = map->entries[hole].value;
-    if (value == 0)
+    entry = place_of(map, id);
+    if (entry == NULL || entry->value == 0)
         return 0;
-    for (uint64_t i = (hole + 1) & mask; map->entries[i].value != 0;
-         i = (i + 1) & mask) {
+    hole = (uint64_t)(entry - map->entries);
+    value = entry->value;
+    for (uint64_t n = 1, i = (hole + 1) & mask;
+         n < map->capacity && map->entries[i].value != 0;
+         n++, i = (i + 1) & mask) {
         uint64_t home = mix(map->entries[i].id) & mask;
 
         /* It may move back only if its home is not beyond the hole. */

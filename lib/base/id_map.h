@@ -33,7 +33,8 @@ static inline bool hyi_id_map_is_full(const struct hyi_id_map *map)
     return (map->count + 1) * 4 > map->capacity * 3;
 }
 
-/* The value of id, or 0. */
+/* The value of id, or 0; UINT64_MAX when the table is damaged: no place is
+ * empty. Then nothing may be put or removed. */
 uint64_t hyi_id_map_find(const struct hyi_id_map *map, uint64_t id);
 
 /* Inserts or replaces; value is not 0. Gives the value it had, or 0. */

@@ -45,7 +45,7 @@ static int reserve_memory(struct hy_index *index, const hy_index_options *o)
     options.report = o->report;
     if (o->path == NULL)
         options.flags = hy_pager_caps() & HY_PAGER_CAP_HUGE ? HY_PAGER_HUGE : 0;
-    else if (!(o->flags & HY_INDEX_EXISTING))
+    else if (!(o->flags & HY_INDEX_EXISTING) && o->dim != 0)
         options.flags = HY_PAGER_CREATE;
     for (size_t i = 0; i < sizeof(memory_sizes) / sizeof(*memory_sizes); i++) {
         r = hy_pager_reserve(&index->pager, memory_sizes[i], &options);
@@ -54,6 +54,8 @@ static int reserve_memory(struct hy_index *index, const hy_index_options *o)
         if (first == 0)
             first = r;
     }
+    if (r == -ENOENT && !(o->flags & HY_INDEX_EXISTING) && o->dim == 0)
+        return -EINVAL; /* a new file needs a dim, and none is made */
     /* A file of more addresses than are to be had: the refusal counts. */
     return r == -EINVAL && first != 0 ? first : r;
 }
@@ -94,6 +96,8 @@ static int check_options(hy_index_options *o)
         o->storage > HY_STORE_F32 || o->search > HY_SEARCH_GRAPH ||
         (o->path != NULL && o->heap != NULL))
         return -EINVAL;
+    if (o->dim == 0 && o->path == NULL && o->heap == NULL)
+        return -EINVAL; /* there is none that could tell */
     return o->search == HY_SEARCH_GRAPH ? -ENOTSUP : 0;
 }
 
@@ -293,7 +297,7 @@ int hy_index_stats_get(const hy_index *index, hy_index_stats *out)
         return -EINVAL;
     head = index->rows.head;
     stats.rows = atomic_load_explicit(&head->row_count, memory_order_relaxed);
-    stats.count = head->live_count;
+    stats.count = atomic_load_explicit(&head->live_count, memory_order_relaxed);
     stats.dim = head->dim;
     stats.metric = (hy_metric)head->metric;
     stats.storage = head->storage;

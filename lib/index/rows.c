@@ -56,19 +56,31 @@ static void free_segment(struct rows *rows, struct segment_place *place)
     give_back(rows, &place->floats);
 }
 
+/* A block of at least n items of bytes each; NULL when there is none, so that
+ * a damaged offset leads nowhere. */
+static void *block_at(const struct rows *rows, uint64_t offset, uint64_t n,
+                      uint64_t bytes)
+{
+    void *p = hy_heap_pointer(rows->heap, offset);
+
+    return hy_heap_block_bytes(rows->heap, p) / bytes >= n ? p : NULL;
+}
+
 /* The pointers of a segment that the head knows. */
 static int map_segment(struct rows *rows, unsigned i)
 {
     const struct segment_place *place = &rows->head->segments[i];
     struct segment *s = &rows->segments[i];
+    uint64_t n = segment_rows(i);
 
-    s->ids = hy_heap_pointer(rows->heap, place->ids);
-    s->payloads = hy_heap_pointer(rows->heap, place->payloads);
-    s->lives = hy_heap_pointer(rows->heap, place->lives);
-    s->floats = hy_heap_pointer(rows->heap, place->floats);
+    s->ids = block_at(rows, place->ids, n, sizeof(*s->ids));
+    s->payloads = block_at(rows, place->payloads, n, sizeof(*s->payloads));
+    s->lives = block_at(rows, place->lives, n, sizeof(*s->lives));
+    s->floats =
+        block_at(rows, place->floats, n, rows->float_stride * sizeof(float));
     if (rows->code_stride != 0) {
-        s->terms = hy_heap_pointer(rows->heap, place->terms);
-        s->codes = hy_heap_pointer(rows->heap, place->codes);
+        s->terms = block_at(rows, place->terms, n, sizeof(*s->terms));
+        s->codes = block_at(rows, place->codes, n, rows->code_stride);
         if (s->terms == NULL || s->codes == NULL)
             return -EBADMSG;
     }
@@ -138,9 +150,11 @@ static int check_head(const struct index_head *head,
 {
     uint64_t rows =
         atomic_load_explicit(&head->row_count, memory_order_relaxed);
+    uint64_t live =
+        atomic_load_explicit(&head->live_count, memory_order_relaxed);
 
     if (head->magic != index_magic || head->version != INDEX_VERSION ||
-        rows > segment_first(SEGMENT_COUNT) || head->live_count > rows ||
+        rows > segment_first(SEGMENT_COUNT) || live > rows ||
         head->free_count > rows)
         return -EBADMSG;
     for (unsigned i = 0; rows > segment_first(i); i++)
@@ -148,7 +162,7 @@ static int check_head(const struct index_head *head,
             return -EBADMSG;
     if (head->map_capacity != 0 && !hyi_is_power_of_two(head->map_capacity))
         return -EBADMSG;
-    if (head->live_count * 4 > head->map_capacity * 3)
+    if (live > head->map_capacity - head->map_capacity / 4)
         return -EBADMSG;
     if (head->dim == 0 || head->dim > HY_INDEX_DIM_MAX)
         return -EBADMSG;
@@ -173,13 +187,16 @@ static void find_lost_rows(struct rows *rows)
     struct index_head *head = rows->head;
     uint64_t end = row_count_of(rows);
 
-    if (head->live_count + head->free_count == end)
+    if (rows->map.count + head->free_count == end)
         return;
     head->free_first = head->free_count = 0;
     for (uint64_t row = 0; row < end; row++) {
         unsigned i = segment_of(row);
 
-        if (rows->segments[i].lives[row - segment_first(i)].killed != 0)
+        /* Relaxed: nobody reads or writes yet. */
+        if (atomic_load_explicit(
+                &rows->segments[i].lives[row - segment_first(i)].killed,
+                memory_order_relaxed) != 0)
             push_free(rows, row);
     }
 }
@@ -192,7 +209,7 @@ int hyi_rows_open(struct rows *rows, hy_heap *heap,
 
     memset(rows, 0, sizeof(*rows));
     rows->heap = heap;
-    rows->head = hy_heap_pointer(heap, at);
+    rows->head = block_at(rows, at, 1, sizeof(*rows->head));
     if (at != 0 && rows->head == NULL)
         return -EBADMSG;
     r = at == 0 ? make_head(rows, options) : check_head(rows->head, options);
@@ -206,9 +223,11 @@ int hyi_rows_open(struct rows *rows, hy_heap *heap,
         if (rows->head->segments[i].ids != 0)
             r = map_segment(rows, i);
     rows->map.capacity = rows->head->map_capacity;
-    rows->map.count = rows->head->live_count;
+    rows->map.count =
+        atomic_load_explicit(&rows->head->live_count, memory_order_relaxed);
     if (rows->map.capacity != 0)
-        rows->map.entries = hy_heap_pointer(heap, rows->head->map);
+        rows->map.entries = block_at(rows, rows->head->map, rows->map.capacity,
+                                     sizeof(*rows->map.entries));
     if (rows->map.capacity != 0 && rows->map.entries == NULL)
         r = -EBADMSG;
     if (r == 0)
@@ -330,6 +349,11 @@ static int take_row(struct rows *rows, uint64_t *row)
             return -EBADMSG;
         *row = head->free_first - 1;
         i = segment_of(*row);
+        /* Relaxed: the writer's own; a row that lives is not free. */
+        if (atomic_load_explicit(
+                &rows->segments[i].lives[*row - segment_first(i)].killed,
+                memory_order_relaxed) == 0)
+            return -EBADMSG;
         head->free_first = rows->segments[i].ids[*row - segment_first(i)];
         head->free_count--;
         return 0;
@@ -377,7 +401,8 @@ static uint64_t next_version(const struct rows *rows)
 /* Shows readers all that was done under this version. */
 static void publish(struct rows *rows, uint64_t version)
 {
-    rows->head->live_count = rows->map.count;
+    atomic_store_explicit(&rows->head->live_count, rows->map.count,
+                          memory_order_relaxed);
     /* Release: pairs with the acquire in scan.c. */
     atomic_store_explicit(&rows->head->now, version, memory_order_release);
     advance_epoch(rows);
@@ -387,16 +412,20 @@ static void publish(struct rows *rows, uint64_t version)
 static int find_row(const struct rows *rows, uint64_t id, uint64_t *row)
 {
     uint64_t value = hyi_id_map_find(&rows->map, id);
+    unsigned i;
 
+    if (value == 0)
+        return -ENOENT;
     if (value > row_count_of(rows))
         return -EBADMSG;
     *row = value - 1;
-    return value != 0 ? 0 : -ENOENT;
+    i = segment_of(*row);
+    return rows->segments[i].ids[*row - segment_first(i)] == id ? 0 : -EBADMSG;
 }
 
 int hyi_rows_insert(struct rows *rows, const struct row_content *content)
 {
-    uint64_t row, old, version = next_version(rows);
+    uint64_t row, old = 0, version = next_version(rows);
     int found = find_row(rows, content->id, &old);
     int r = found == -EBADMSG ? found : prepare_retire(rows);
 

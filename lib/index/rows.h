@@ -64,8 +64,8 @@ struct index_head {
     uint32_t storage;
     _Atomic uint64_t row_count; /* rows ever used */
     _Atomic uint64_t now;       /* the version; release: all of it is written */
-    uint64_t live_count;
-    uint64_t free_first; /* row + 1; the next is in its id */
+    _Atomic uint64_t live_count; /* relaxed: a figure for anybody */
+    uint64_t free_first;         /* row + 1; the next is in its id */
     uint64_t free_count;
     uint64_t map, map_capacity;
     struct segment_place segments[SEGMENT_COUNT];

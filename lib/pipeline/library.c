@@ -121,8 +121,8 @@ static int open_head(struct library *library,
         return r;
     if (at == 0)
         return make_head(library, fingerprint);
-    if (head == NULL || head->magic != library_magic ||
-        head->version != LIBRARY_VERSION) {
+    if (hy_heap_block_bytes(library->heap, head) < sizeof(*head) ||
+        head->magic != library_magic || head->version != LIBRARY_VERSION) {
         report(options, "holds no documents of this version");
         return -EBADMSG;
     }
@@ -152,27 +152,39 @@ int hyi_library_open(struct library *library,
     return r;
 }
 
-void hyi_library_close(struct library *library)
+int hyi_library_close(struct library *library)
 {
+    int r;
+
     hy_vectorizer_destroy(library->vectorizer);
-    hy_index_destroy(library->index);
+    r = hy_index_destroy(library->index);
     memset(library, 0, sizeof(*library));
+    return r;
 }
 
-/* The document that an id leads to; NULL in *out when there is none. */
+/* The document that an id leads to; NULL in *out when there is none. What it
+ * says of its length is believed no further than its block reaches. */
 static int find_document(struct library *library, uint64_t id,
                          struct document **out)
 {
     uint64_t offset = 0;
     int r = hy_index_payload(library->index, id, &offset);
+    struct document *document;
+    size_t room;
 
     *out = NULL;
     if (r == -ENOENT)
         return 0;
     if (r != 0)
         return r;
-    *out = hy_heap_pointer(library->heap, offset);
-    return offset != 0 && *out != NULL ? 0 : -EBADMSG;
+    document = hy_heap_pointer(library->heap, offset);
+    room = hy_heap_block_bytes(library->heap, document);
+    if (room < sizeof(*document) ||
+        room - sizeof(*document) <
+            (uint64_t)document->text_bytes + document->label_bytes)
+        return -EBADMSG;
+    *out = document;
+    return 0;
 }
 
 static void free_document(struct library *library, struct document *document)

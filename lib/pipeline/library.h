@@ -52,7 +52,9 @@ enum library_part { LIBRARY_TEXT, LIBRARY_LABEL };
 /* Errors as hy_pipeline_open. */
 int hyi_library_open(struct library *library,
                      const hy_pipeline_options *options);
-void hyi_library_close(struct library *library);
+
+/* The error of making the rest durable, or 0. */
+int hyi_library_close(struct library *library);
 
 /* 0, -ENOMEM or -EBADMSG; on an error the old document is still there. */
 int hyi_library_put(struct library *library, const struct entry *entry);
