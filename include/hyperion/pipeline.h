@@ -34,7 +34,9 @@ typedef struct hy_pipeline_options {
     size_t dim;            /**< components of a vector; 0: those of the store,
                                 or 256 for a new one */
     size_t queue_capacity; /**< documents that may wait; 0: 1024 a lane */
-    unsigned lanes;        /**< analysing fibers; 0: one per usable processor */
+    unsigned lanes;        /**< analysing fibers; 0: one per usable processor;
+                                fewer, which is reported, if the runtime has
+                                room for fewer */
     unsigned flags;        /**< HY_PIPELINE_... */
     hy_report report;      /**< diagnostics */
 } hy_pipeline_options;
@@ -120,7 +122,8 @@ HY_API int hy_pipeline_remove(hy_pipeline *p, uint64_t id, hy_deadline until);
 /**
  * Waits until all that was ingested before is searchable, and makes it
  * durable. 0; -ETIMEDOUT; -ECANCELED; else the first error that a document
- * met since the last flush (-ENOMEM: the store is full), or that of writing
+ * met since the last flush (-ENOMEM: the store is full; -EBADMSG: the store
+ * is damaged where the document was to go), or that of writing
  * (-ENOSPC, -EIO): what was durable before is so still, and a later flush
  * tries again.
  */
@@ -138,7 +141,9 @@ HY_API int hy_pipeline_query(hy_pipeline *p, const char *text, size_t bytes,
 /**
  * A document's text as it was ingested. *bytes is the room in buffer at first
  * and the text's length afterwards; buffer may be NULL when it is 0.
- * 0; -ENOENT; -ENOBUFS (*bytes tells the length, buffer is untouched).
+ * 0; -EINVAL; -ENOENT; -ENOBUFS (*bytes tells the length, buffer is
+ * untouched); -EBADMSG (the store is damaged here); -ECANCELED in a cancelled
+ * fiber.
  */
 HY_API int hy_pipeline_document(hy_pipeline *p, uint64_t id, char *buffer,
                                 size_t *bytes);
@@ -158,7 +163,7 @@ HY_API hy_pager *hy_pipeline_pager(const hy_pipeline *p);
 /** Likewise. */
 HY_API hy_ring *hy_pipeline_ring(const hy_pipeline *p, unsigned lane);
 
-/** Fills *out. 0, or -EINVAL. */
+/** Fills *out. 0; -EINVAL; -ECANCELED in a cancelled fiber. */
 HY_API int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out);
 
 /**

@@ -285,6 +285,20 @@ static int fill_new(struct hyi_file *file, uint64_t bytes)
     return r;
 }
 
+/* open, but never in place of a closed standard file: what the program prints
+ * would be written into the store. */
+static int open_above_standard(const char *path, int flags)
+{
+    int fd = open(path, flags, 0666);
+    int higher;
+
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    close(fd);
+    return higher;
+}
+
 /* A new file appears under its name when it is complete: -EEXIST when somebody
  * else's did first. */
 static int create(struct hyi_file *file, const char *path, uint64_t bytes)
@@ -297,7 +311,7 @@ static int create(struct hyi_file *file, const char *path, uint64_t bytes)
         return -ENOMEM;
     snprintf(name, room, "%s.new-%lld-%llx", path, (long long)getpid(),
              (unsigned long long)hyi_os_now());
-    file->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    file->fd = open_above_standard(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC);
     r = file->fd < 0 ? -errno : hyi_os_file_lock(file->fd, true);
     if (r == 0)
         r = fill_new(file, bytes);
@@ -318,8 +332,8 @@ static int open_existing(struct hyi_file *file, const char *path, bool *empty)
     struct stat s;
     int r;
 
-    file->fd = open(path, (file->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC |
-                              O_NONBLOCK | O_NOCTTY);
+    file->fd = open_above_standard(path, (file->read_only ? O_RDONLY : O_RDWR) |
+                                             O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (file->fd < 0)
         return -errno;
     if (fstat(file->fd, &s) != 0)

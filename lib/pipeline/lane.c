@@ -2,8 +2,8 @@
  * lane.c - a ring with many callers on one side and one fiber on the other
  * (lane.h has the picture).
  *
- * Invariant: done <= pushed, and a message that was pushed is either done or in
- * the ring, unless the fiber has ended; then the ring's rest is freed.
+ * Invariant: a message that was pushed is done, being analysed, or in the ring,
+ * unless the fiber has ended; then the ring's rest is freed.
  * Upstream: pipeline.c. Downstream: ring.h, sync.h, analyse.c.
  */
 #include "lane.h"
@@ -18,7 +18,6 @@ int hyi_lane_init(struct lane *lane, struct hy_pipeline *pipeline,
                   size_t queue_capacity)
 {
     hy_ring_options ring = HY_RING_OPTIONS_INIT;
-    hy_fiber_options fiber = HY_FIBER_OPTIONS_INIT;
     size_t dim = pipeline->library.dim;
     int r;
 
@@ -31,14 +30,19 @@ int hyi_lane_init(struct lane *lane, struct hy_pipeline *pipeline,
     r = lane->vector == NULL || lane->codes == NULL
             ? -ENOMEM
             : hy_ring_create(&lane->ring, &ring);
-    fiber.name = "analyse";
-    fiber.stack_bytes = STACK_BYTES;
-    if (r == 0)
-        r = hy_fiber_spawn(pipeline->runtime, hyi_analyse_run, lane, &fiber,
-                           &lane->fiber);
     if (r != 0)
         hyi_lane_destroy(lane);
     return r;
+}
+
+int hyi_lane_start(struct lane *lane)
+{
+    hy_fiber_options fiber = HY_FIBER_OPTIONS_INIT;
+
+    fiber.name = "analyse";
+    fiber.stack_bytes = STACK_BYTES;
+    return hy_fiber_spawn(lane->pipeline->runtime, hyi_analyse_run, lane,
+                          &fiber, &lane->fiber);
 }
 
 void hyi_lane_destroy(struct lane *lane)
@@ -66,21 +70,16 @@ int hyi_lane_push(struct lane *lane, struct message *message, hy_deadline until)
         return r;
     r = hy_ring_push_wait(lane->ring, &message, until);
     if (r == 0)
-        lane->pushed++;
+        atomic_fetch_add_explicit(&lane->pushed, 1, memory_order_relaxed);
     hy_mutex_unlock(&lane->push_lock);
     return r == -EPIPE ? -ECANCELED : r;
 }
 
 int hyi_lane_drain(struct lane *lane, hy_deadline until)
 {
-    uint64_t target;
-    int r = hy_mutex_lock(&lane->push_lock, until);
+    uint64_t target = atomic_load_explicit(&lane->pushed, memory_order_relaxed);
+    int r = hy_mutex_lock(&lane->done_lock, until);
 
-    if (r != 0)
-        return r;
-    target = lane->pushed;
-    hy_mutex_unlock(&lane->push_lock);
-    r = hy_mutex_lock(&lane->done_lock, until);
     if (r != 0)
         return r;
     while (r == 0 && lane->done < target)
@@ -89,4 +88,16 @@ int hyi_lane_drain(struct lane *lane, hy_deadline until)
                 : hy_cond_wait(&lane->done_cond, &lane->done_lock, until);
     hy_mutex_unlock(&lane->done_lock);
     return r;
+}
+
+uint64_t hyi_lane_waiting(struct lane *lane)
+{
+    uint64_t pushed, done;
+
+    if (hy_mutex_lock(&lane->done_lock, HY_FOREVER) != 0)
+        return 0;
+    done = lane->done;
+    hy_mutex_unlock(&lane->done_lock);
+    pushed = atomic_load_explicit(&lane->pushed, memory_order_relaxed);
+    return pushed > done ? pushed - done : 0; /* done may be counted first */
 }

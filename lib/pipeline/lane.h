@@ -37,8 +37,9 @@ struct lane {
     float *vector; /* the fiber's own: one document's work */
     int8_t *codes;
 
-    hy_mutex push_lock; /* makes many producers one */
-    uint64_t pushed;    /* under push_lock */
+    hy_mutex push_lock; /* makes many producers one; held while one waits */
+    _Atomic uint64_t pushed; /* written under push_lock; relaxed: whoever reads
+                                it waits for no push but those it knows of */
 
     hy_mutex done_lock;
     hy_cond done_cond;
@@ -54,15 +55,20 @@ struct hy_pipeline {
     unsigned lane_count;
     struct lane *lanes;
 
-    _Atomic uint64_t ingested;
+    _Atomic uint64_t ingested; /* relaxed, both: figures */
     _Atomic uint64_t failed;
-    _Atomic int first_error; /* since the last flush */
+    _Atomic int first_error; /* since the last flush, which takes it away; the
+                                done_lock orders the two */
 };
 
 int hyi_lane_init(struct lane *lane, struct hy_pipeline *pipeline,
                   size_t queue_capacity);
 
-/* Closes the ring, waits for the fiber, frees what is left. */
+/* The fiber. Without it a lane only holds memory. */
+int hyi_lane_start(struct lane *lane);
+
+/* Closes the ring, waits for the fiber, frees what is left. A fiber that calls
+ * it is shielded. */
 void hyi_lane_destroy(struct lane *lane);
 
 /* Takes ownership of the message when the result is 0. */
@@ -71,6 +77,9 @@ int hyi_lane_push(struct lane *lane, struct message *message,
 
 /* Waits until all that was pushed before is done. */
 int hyi_lane_drain(struct lane *lane, hy_deadline until);
+
+/* How many are pushed and not done. */
+uint64_t hyi_lane_waiting(struct lane *lane);
 
 /* analyse.c: the body of a lane's fiber. */
 void hyi_analyse_run(void *lane);

@@ -8,6 +8,7 @@
 #include <hyperion/pipeline.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,34 @@
 #include "options.h"
 #include "os.h"
 #include "trace.h"
+
+/*
+ * All that can fail comes before the first fiber: on a runtime that is not run
+ * yet there would be no waiting for one to end. So a second fiber that is not
+ * to be had means fewer lanes.
+ */
+static int spawn_fibers(struct hy_pipeline *p, const hy_pipeline_options *o)
+{
+    char line[96];
+    unsigned started = 0;
+    int r = 0;
+
+    for (; started < p->lane_count; started++) {
+        r = hyi_lane_start(&p->lanes[started]);
+        if (r != 0)
+            break;
+    }
+    if (started == 0 || r == 0)
+        return r;
+    snprintf(line, sizeof(line),
+             "pipeline: %u of %u lanes: no more fibers (error %d)", started,
+             p->lane_count, -r);
+    if (o->report.write != NULL)
+        o->report.write(o->report.ctx, HY_REPORT_WARNING, line);
+    while (p->lane_count > started)
+        hyi_lane_destroy(&p->lanes[--p->lane_count]);
+    return 0;
+}
 
 static int start_lanes(struct hy_pipeline *p, const hy_pipeline_options *o)
 {
@@ -33,12 +62,16 @@ static int start_lanes(struct hy_pipeline *p, const hy_pipeline_options *o)
         if (r != 0)
             return r;
     }
-    return 0;
+    return spawn_fibers(p, o);
 }
 
-/* The runtime last: it must outlive the lanes' fibers. */
-static void free_pipeline(struct hy_pipeline *p)
+/* The runtime last: it must outlive the lanes' fibers. Gives the error of
+ * making the rest durable. */
+static int free_pipeline(struct hy_pipeline *p)
 {
+    int r;
+
+    hy_fiber_shield(1); /* a cancelled caller waits too */
     for (unsigned i = 0; i < p->lane_count; i++)
         hyi_lane_destroy(&p->lanes[i]);
     free(p->lanes);
@@ -47,8 +80,10 @@ static void free_pipeline(struct hy_pipeline *p)
         hy_runtime_wait(p->runtime, HY_FOREVER);
         hy_runtime_destroy(p->runtime);
     }
-    hyi_library_close(&p->library);
+    hy_fiber_shield(0);
+    r = hyi_library_close(&p->library);
     free(p);
+    return r;
 }
 
 static int make_runtime(struct hy_pipeline *p)
@@ -248,26 +283,6 @@ hy_ring *hy_pipeline_ring(const hy_pipeline *p, unsigned lane)
     return lane < p->lane_count ? p->lanes[lane].ring : NULL;
 }
 
-static uint64_t count_waiting(hy_pipeline *p)
-{
-    uint64_t waiting = 0;
-
-    for (unsigned i = 0; i < p->lane_count; i++) {
-        struct lane *lane = &p->lanes[i];
-        uint64_t done;
-
-        if (hy_mutex_lock(&lane->done_lock, HY_FOREVER) != 0)
-            continue;
-        done = lane->done;
-        hy_mutex_unlock(&lane->done_lock);
-        if (hy_mutex_lock(&lane->push_lock, HY_FOREVER) != 0)
-            continue;
-        waiting += lane->pushed - done;
-        hy_mutex_unlock(&lane->push_lock);
-    }
-    return waiting;
-}
-
 int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out)
 {
     hy_pipeline_stats stats = HY_PIPELINE_STATS_INIT;
@@ -289,7 +304,8 @@ int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out)
     stats.documents = index.count;
     stats.ingested = atomic_load_explicit(&p->ingested, memory_order_relaxed);
     stats.failed = atomic_load_explicit(&p->failed, memory_order_relaxed);
-    stats.waiting = count_waiting(p);
+    for (unsigned i = 0; i < p->lane_count; i++)
+        stats.waiting += hyi_lane_waiting(&p->lanes[i]);
     stats.used_bytes = heap.used_bytes;
     stats.reserved_bytes = pager.reserved_bytes;
     stats.resident_bytes = pager.resident_bytes;
@@ -300,11 +316,11 @@ int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out)
 
 int hy_pipeline_close(hy_pipeline *p)
 {
-    int r;
+    int r, kept;
 
     if (p == NULL)
         return 0;
     r = hy_pipeline_flush(p, HY_FOREVER);
-    free_pipeline(p); /* the index keeps what got through in spite of r */
-    return r;
+    kept = free_pipeline(p); /* what got through is kept in spite of r */
+    return r != 0 ? r : kept;
 }

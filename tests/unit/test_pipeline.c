@@ -194,6 +194,39 @@ HY_TEST(pipeline, a_store_knows_its_number_of_components)
     remove_file(path);
 }
 
+/* A program with no standard files: what is printed must not reach the store,
+ * nor the store what reads questions. */
+static void open_without_standard_files(void *path)
+{
+    hy_pipeline *p;
+
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    p = open_at(path, NULL);
+    ingest(p, 1, "The otter swims.");
+    for (int fd = 0; fd < 3; fd++) {
+        struct stat file, s;
+
+        if (fstat(fd, &file) == 0 && stat(path, &s) == 0 &&
+            file.st_dev == s.st_dev && file.st_ino == s.st_ino)
+            _exit(7);
+    }
+    _exit(hy_pipeline_close(p) != 0);
+}
+
+HY_TEST(pipeline, a_store_is_never_a_standard_file)
+{
+    char path[200];
+
+    file_name(path, sizeof(path));
+    for (int turn = 0; turn < 2; turn++) { /* new, and there already */
+        int status = hy_test_child(open_without_standard_files, path);
+
+        HY_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    remove_file(path);
+}
+
 /* Flushes three documents, takes in more, and is killed. */
 static void be_killed(void *path)
 {
@@ -418,4 +451,108 @@ HY_TEST(pipeline, no_memory_is_told)
     hy_fail_none();
     HY_CHECK_EQ(ingest(p, 1, "kept"), 0);
     HY_CHECK_EQ(hy_pipeline_close(p), 0);
+}
+
+static void cancel_and_close(void *arg)
+{
+    struct by_fiber *job = arg;
+
+    for (uint64_t id = 0; id < 50 && job->result == 0; id++)
+        job->result = ingest(job->p, id, "The comet returns each century.");
+    HY_CHECK_EQ(hy_fiber_cancel(hy_fiber_self()), 0);
+    HY_CHECK_EQ(hy_pipeline_close(job->p), -ECANCELED);
+}
+
+HY_TEST(pipeline, a_cancelled_fiber_closes_it_whole)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    struct by_fiber job = {NULL, 0, 0};
+    hy_runtime *rt = NULL;
+    char path[200];
+
+    file_name(path, sizeof(path));
+    o.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    job.p = open_at(path, rt);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, cancel_and_close, &job, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(job.result, 0);
+    job.p = open_at(path, NULL);
+    check_text(job.p, 49, "The comet returns each century.");
+    HY_CHECK_EQ(hy_pipeline_close(job.p), 0);
+    remove_file(path);
+}
+
+static void *ingest_until_stopped(void *arg)
+{
+    struct by_fiber *job = arg;
+
+    while (job->result == 0)
+        job->result = ingest(job->p, 1, "x");
+    return NULL;
+}
+
+HY_TEST(pipeline, a_stop_frees_who_waits_for_room)
+{
+    hy_runtime_options ro = HY_RUNTIME_OPTIONS_INIT;
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    struct by_fiber job = {NULL, 0, 0};
+    hy_runtime *rt = NULL;
+    pthread_t thread;
+    int r;
+
+    ro.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &ro), 0);
+    o.queue_capacity = 4;
+    o.lanes = 1;
+    HY_CHECK_EQ(hy_pipeline_open(&job.p, rt, &o), 0);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, ingest_until_stopped, &job), 0);
+    /* Who looks on does not wait for who waits for room. */
+    do
+        HY_CHECK_EQ(hy_pipeline_stats_get(job.p, &s), 0);
+    while (s.waiting < 4);
+    HY_CHECK_EQ(hy_pipeline_flush(job.p, hy_after(2000000)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), -ECANCELED);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(job.result, -ECANCELED);
+    HY_CHECK_EQ(ingest(job.p, 2, "y"), -ECANCELED);
+    r = hy_pipeline_close(job.p); /* did the queue get through? */
+    HY_CHECK(r == 0 || r == -ECANCELED);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void count_warnings(void *ctx, int level, const char *message)
+{
+    if (level == HY_REPORT_WARNING && strstr(message, "1 of 3 lanes") != NULL)
+        ++*(int *)ctx;
+}
+
+HY_TEST(pipeline, a_runtime_with_little_room_gives_fewer_lanes)
+{
+    hy_runtime_options ro = HY_RUNTIME_OPTIONS_INIT;
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+    hy_pipeline *p = NULL, *none = NULL;
+    int warnings = 0;
+
+    ro.workers = 1;
+    ro.fibers_max = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &ro), 0);
+    o.lanes = 3;
+    o.report = (hy_report){count_warnings, &warnings};
+    /* Nobody runs it yet: a failure here could wait for no fiber. */
+    HY_CHECK_EQ(hy_pipeline_open(&p, rt, &o), 0);
+    HY_CHECK_EQ(warnings, 1);
+    HY_CHECK(hy_pipeline_ring(p, 0) != NULL && hy_pipeline_ring(p, 1) == NULL);
+    HY_CHECK(hy_pipeline_open(&none, rt, &o) < 0);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    ingest_three(p);
+    HY_CHECK_EQ(best(p, "yeast"), 3);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
