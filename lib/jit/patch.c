@@ -36,6 +36,7 @@
 
 enum {
     BATCH_OPEN = 0x68795062, /* hy_patch_batch.state */
+    AS_IT_IS = 2,            /* hy_patch_batch.items[].on: no change of byte */
     EDITS_INLINE = 32,       /* more of them come from malloc */
     REMAP_PAGES_MAX = 1024   /* of one module: a replaced page may cost two
                                 mappings, of which a process has 65,530 */
@@ -138,7 +139,8 @@ struct change {
 
 static bool changes(const struct change *c, uint32_t i)
 {
-    return is_on(c->batch->items[i].key) != (c->batch->items[i].on != 0);
+    return c->batch->items[i].on != AS_IT_IS &&
+           is_on(c->batch->items[i].key) != (c->batch->items[i].on != 0);
 }
 
 /* Steps 1 and 2. */
@@ -297,7 +299,8 @@ static void read_sites(struct hyi_patch_module *m,
 }
 
 /* Decides the sites of a module that was just read. One switch that changes
- * nothing settles all sites of its key. */
+ * nothing settles all sites of its key. Its byte is read under the lock alone:
+ * another thread may be switching it. */
 static void settle(struct hyi_patch_module *m)
 {
     const hy_patch *settled = NULL;
@@ -310,7 +313,7 @@ static void settle(struct hyi_patch_module *m)
             hyi_patch_form_of(&m->sites[i]) != HYI_PATCH_UNDECIDED)
             continue;
         b.items[0].key = key;
-        b.items[0].on = is_on(key);
+        b.items[0].on = AS_IT_IS;
         if (commit(&b) != 0)
             return;
         settled = key;
