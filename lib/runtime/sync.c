@@ -214,41 +214,50 @@ int hy_mutex_lock(hy_mutex *mutex, hy_deadline until)
     return lock_slowly(m, me, until);
 }
 
-/* Gives the mutex to the first in the queue. */
-static void hand_over(struct object *m)
+/* Gives the mutex to the first in the queue. False: the queue was empty, the
+   mark is off, and the caller still owns the mutex; it was not freed under the
+   lock, since who gets it then may end its life before the lock is left. */
+static bool hand_over(struct object *m)
 {
     struct hyi_waiter *waiter;
-    uintptr_t next = 0;
+    uintptr_t next;
 
     hyi_lock(&m->queue.lock);
     waiter = m->queue.first;
-    if (waiter != NULL) {
-        next = waiter->user;
-        cut(&m->queue, waiter);
-        if (m->queue.first != NULL)
-            next |= WAITED_FOR;
+    if (waiter == NULL) {
+        atomic_fetch_and_explicit(&m->value, ~(uintptr_t)WAITED_FOR,
+                                  memory_order_relaxed);
+        hyi_unlock(&m->queue.lock);
+        return false;
     }
+    next = waiter->user;
+    cut(&m->queue, waiter);
+    if (m->queue.first != NULL)
+        next |= WAITED_FOR;
     /* Release: pairs with the acquires above; the new owner has its own by the
        wake. */
     atomic_store_explicit(&m->value, next, memory_order_release);
     hyi_unlock(&m->queue.lock);
-    if (waiter != NULL)
-        hyi_wake(waiter);
+    hyi_wake(waiter);
+    return true;
 }
 
 int hy_mutex_unlock(hy_mutex *mutex)
 {
     struct object *m = (struct object *)mutex;
-    uintptr_t me = self(), value = me;
+    uintptr_t me = self(), value;
 
     if (m == NULL)
         return -EINVAL;
-    if (HYI_LIKELY(atomic_compare_exchange_strong_explicit(
-            &m->value, &value, 0, memory_order_release, memory_order_relaxed)))
-        return 0;
-    if ((value & ~(uintptr_t)WAITED_FOR) != me)
-        return -EPERM;
-    hand_over(m);
+    do {
+        value = me;
+        if (HYI_LIKELY(atomic_compare_exchange_strong_explicit(
+                &m->value, &value, 0, memory_order_release,
+                memory_order_relaxed)))
+            return 0;
+        if ((value & ~(uintptr_t)WAITED_FOR) != me)
+            return -EPERM;
+    } while (!hand_over(m));
     return 0;
 }
 
