@@ -251,6 +251,7 @@ static struct hyi_fault_slot *take_slot(void)
 {
     struct hyi_fault_registry *registry = &hyi_process.fault;
     struct hyi_fault_slot *slot;
+    int saved = errno;
 
     slot = atomic_load_explicit(&registry->first, memory_order_relaxed);
     for (; slot != NULL; slot = slot->next)
@@ -258,6 +259,7 @@ static struct hyi_fault_slot *take_slot(void)
             SLOT_FREE)
             return slot;
     slot = calloc(1, sizeof(*slot));
+    errno = saved;
     if (slot == NULL)
         return NULL;
     slot->next = atomic_load_explicit(&registry->first, memory_order_relaxed);

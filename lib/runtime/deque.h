@@ -50,8 +50,10 @@ hyi_deque_grow(struct hyi_deque *q, struct hyi_deque_array *old, int64_t top,
                int64_t bottom)
 {
     size_t count = old != NULL ? (old->mask + 1) * 2 : 256;
+    int saved = errno;
     struct hyi_deque_array *a = malloc(sizeof(*a) + count * sizeof(a->cell[0]));
 
+    errno = saved;
     if (a == NULL)
         return NULL;
     a->older = old;

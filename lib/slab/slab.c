@@ -104,13 +104,14 @@ int hy_slab_create_version(hy_slab **out, size_t object_bytes,
                            const hy_slab_options *options, unsigned version)
 {
     hy_slab *slab;
-    int r;
+    int r, saved = errno;
 
     if (out == NULL)
         return -EINVAL;
     if (version != HY_SLAB_INLINE_VERSION)
         return -EPROTO;
     slab = calloc(1, sizeof(*slab));
+    errno = saved;
     if (slab == NULL)
         return -ENOMEM;
     r = read_options(slab, object_bytes, options);
