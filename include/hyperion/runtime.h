@@ -127,7 +127,9 @@ HY_API int hy_runtime_wait(hy_runtime *rt, hy_deadline until);
  * thread, always the same while fibers live. Until the deadline it runs what is
  * ready and waits for more; with HY_NOW it runs what is ready now, once.
  * @return 1 when more can run at once, 0 when all fibers wait or none is left,
- * -EBUSY when the runtime runs otherwise, -EDEADLK as hy_runtime_run, -EINVAL.
+ * -EBUSY when the runtime runs otherwise, or when fibers are parked that other
+ * workers have started (after -EDEADLK: run again instead), -EDEADLK as
+ * hy_runtime_run, -EINVAL.
  */
 HY_API int hy_runtime_poll(hy_runtime *rt, hy_deadline until);
 

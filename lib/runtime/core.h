@@ -185,9 +185,10 @@ struct hyi_at_destroy {
 };
 
 struct hy_runtime {
-    unsigned slot;                 /* in hyi_process.runtime */
-    bool in_use;                   /* under the lock of process.h's table */
-    unsigned worker_count, active; /* active: 1 when polled */
+    unsigned slot; /* in hyi_process.runtime */
+    bool in_use;   /* under the lock of process.h's table */
+    unsigned worker_count;
+    _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;
     size_t stack_bytes, fibers_max;
     unsigned class; /* of a default stack */
@@ -312,6 +313,10 @@ void hyi_worker_run(struct hyi_worker *w);
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f, int target);
 
+/* Gives what stands in the inbox of a worker without a thread to worker 0;
+   unstarted fibers all. */
+void hyi_worker_redirect(struct hyi_worker *w);
+
 /* An unstarted fiber that nobody may steal. */
 void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
 
@@ -337,6 +342,10 @@ bool hyi_worker_idle(struct hyi_worker *w);
 
 /* There is something to steal: wakes a worker unless one is on its way. */
 void hyi_notify(hy_runtime *rt);
+
+/* The heavy half of hyi_notify and of hy_fiber_spawn's look at stop: what
+   others stored before a load that is over is seen after this. */
+void hyi_barrier(const hy_runtime *rt);
 
 /* Whom to give a fiber spawned from outside: an idle worker, or the next. */
 unsigned hyi_idle_worker(hy_runtime *rt);

@@ -71,8 +71,10 @@ static int claim_stack(hy_runtime *rt, struct hyi_worker *w, unsigned class)
 
 static char *copy_name(const char *name)
 {
+    int saved = errno;
     char *copy = malloc(HYI_NAME_BYTES);
 
+    errno = saved;
     if (copy != NULL)
         hyi_name_copy(copy, HYI_NAME_BYTES, name);
     return copy;
@@ -298,8 +300,7 @@ void hyi_cancel_all(hy_runtime *rt)
     size_t used;
 
     /* Partner: the store of life, then the load of stop, in hy_fiber_spawn. */
-    if (hyi_os_barrier() != 0)
-        atomic_thread_fence(memory_order_seq_cst);
+    hyi_barrier(rt);
     used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
 
     for (size_t i = 0; i < used; i++) {

@@ -32,7 +32,8 @@ enum {
     SPINS = 100, /* looks before the sleep: a microsecond or so, a tenth of
                     what the sleep itself costs the waker */
     REPORTED_MOST = 64,
-    MESSAGE_BYTES = 160
+    MESSAGE_BYTES = 160,
+    GRACE_NS = 1000000 /* no store stays unseen for as long */
 };
 
 void hyi_report(const hy_runtime *rt, int level, const char *message)
@@ -86,6 +87,19 @@ void hyi_notify(hy_runtime *rt)
         if (is_asleep(&rt->worker[i]) && hyi_worker_kick(&rt->worker[i]))
             return;
     atomic_store(&rt->waking, 0);
+}
+
+/* Where the kernel refuses what it granted at init (want of memory), nobody
+   fences on the other side: time does it. */
+void hyi_barrier(const hy_runtime *rt)
+{
+    static const _Atomic uint32_t never = 0;
+
+    if (hyi_os_barrier() == 0)
+        return;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!rt->need_fence)
+        hyi_os_futex_wait(&never, 0, hyi_os_now() + GRACE_NS, false);
 }
 
 unsigned hyi_idle_worker(hy_runtime *rt)
@@ -234,8 +248,7 @@ static bool lie_down(struct hyi_worker *w)
         down = v == 0;
     }
     hyi_unlock(&rt->idle_lock);
-    if (hyi_os_barrier() != 0)
-        atomic_thread_fence(memory_order_seq_cst);
+    hyi_barrier(rt);
     return down && atomic_load(&rt->over) == 0 && !has_post(w) &&
            !something_to_steal(rt);
 }

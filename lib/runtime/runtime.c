@@ -163,16 +163,18 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
 {
     hy_runtime_options o;
     hy_runtime *rt = NULL;
-    int r;
+    int r, saved = errno;
 
     if (out == NULL)
         return -EINVAL;
     r = read_options(options, &o);
     if (r == 0)
         r = take_slot(&rt);
+    errno = saved;
     if (r != 0)
         return r;
     r = allocate(rt, o.workers);
+    errno = saved;
     if (r != 0) {
         give_slot(rt);
         return r;
@@ -211,14 +213,16 @@ static void work(struct hyi_worker *w)
     hyi_worker_leave(w, &before);
 }
 
-/* The last thread of hy_runtime_start tells those who wait. */
-static void thread_ends(hy_runtime *rt)
+/* So many threads of hy_runtime_start are no more: the last one tells those who
+   wait, and leaves the phase behind. */
+static void threads_end(hy_runtime *rt, unsigned count, int phase)
 {
     struct hyi_waiter *waiter = NULL;
 
     hyi_lock(&rt->wait_lock);
-    if (--rt->threads_left == 0) {
-        atomic_store(&rt->phase, HYI_PHASE_ENDED);
+    rt->threads_left -= count;
+    if (rt->threads_left == 0) {
+        atomic_store(&rt->phase, phase);
         waiter = rt->waiters;
         rt->waiters = NULL;
     }
@@ -240,7 +244,7 @@ static void *thread_main(void *arg)
         hyi_report(rt, HY_REPORT_WARNING, "a worker could not be pinned");
     work(w);
     if (atomic_load(&rt->phase) == HYI_PHASE_START)
-        thread_ends(rt);
+        threads_end(rt, 1, HYI_PHASE_ENDED);
     return NULL;
 }
 
@@ -336,12 +340,11 @@ int hy_runtime_start(hy_runtime *rt)
     /* One more, so that the threads of a start that fails end silently. */
     rt->threads_left = rt->worker_count + 1;
     r = start_threads(rt, 0);
-    if (r != 0) {
-        atomic_store(&rt->phase, HYI_PHASE_NONE);
-        return r;
-    }
-    thread_ends(rt);
-    return 0;
+    if (r != 0)
+        threads_end(rt, rt->threads_left, HYI_PHASE_NONE);
+    else
+        threads_end(rt, 1, HYI_PHASE_ENDED);
+    return r;
 }
 
 int hy_runtime_stop(hy_runtime *rt)
@@ -403,27 +406,36 @@ int hy_runtime_wait(hy_runtime *rt, hy_deadline until)
 /* --- poll -------------------------------------------------------------------
  */
 
-/* From now on worker 0 is the only one: it gets what the others hold. */
-static void adopt(hy_runtime *rt)
+/* A fiber that another worker has started stays with it. */
+static bool has_started_elsewhere(hy_runtime *rt)
 {
-    struct hyi_worker *only = &rt->worker[0];
+    size_t used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
 
-    rt->active = 1;
-    for (unsigned i = 1; i < rt->worker_count; i++) {
-        struct hyi_worker *w = &rt->worker[i];
-        struct hyi_fiber *f =
-            atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+    for (size_t i = 0; i < used; i++) {
+        struct hyi_fiber *f = hyi_fiber_at(rt, i);
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
 
-        while (f != NULL) {
-            struct hyi_fiber *next = f->inbox_next;
-            unsigned reasons =
-                atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
-
-            atomic_store_explicit(&f->worker, only, memory_order_seq_cst);
-            hyi_post(f, reasons);
-            f = next;
-        }
+        if ((life & HYI_LIFE_LIVE) != 0 &&
+            atomic_load_explicit(&f->stack, memory_order_relaxed) != NULL &&
+            atomic_load_explicit(&f->worker, memory_order_relaxed) !=
+                &rt->worker[0])
+            return true;
     }
+    return false;
+}
+
+/* From now on worker 0 is the only one: it gets what was sent to the others.
+   Partner: the look at active in hyi_worker_spawned. */
+static int adopt(hy_runtime *rt)
+{
+    if (rt->active == 1)
+        return 0;
+    if (has_started_elsewhere(rt))
+        return -EBUSY;
+    atomic_store(&rt->active, 1);
+    for (unsigned i = 1; i < rt->worker_count; i++)
+        hyi_worker_redirect(&rt->worker[i]);
+    return 0;
 }
 
 static void wait_for_work(struct hyi_worker *w, hy_deadline until)
@@ -463,7 +475,7 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         hyi_worker_run(w);
         w->bounded = false;
         if (w->bound_reached || ready_count(w) != 0)
-            return ready_count(w) != 0;
+            return ready_count(w) != 0 || atomic_load(&rt->stop) == 1;
         if (hyi_runtime_live(rt) == 0)
             return 0;
         if (rt->seed != 0 && w->wheel.count != 0) {
@@ -474,7 +486,7 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
             atomic_load(&w->inbox) == NULL && atomic_load(&rt->stop) != 1)
             return -EDEADLK;
         if (until == HY_NOW || hyi_worker_now(w) >= until)
-            return 0;
+            return atomic_load(&rt->stop) == 1;
         wait_for_work(w, until);
     }
 }
@@ -489,8 +501,10 @@ static void tell_event(struct hyi_worker *w, bool more)
     hyi_os_event_clear(&rt->event);
     hyi_os_event_alarm(&rt->event, hyi_wheel_next(&w->wheel));
     atomic_store_explicit(&w->sleep, HYI_OUTSIDE, memory_order_seq_cst);
-    /* Partner: hyi_post. Either it finds OUTSIDE, or this finds the post. */
-    if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL)
+    /* Partners: hyi_post and hy_runtime_stop. Either they find OUTSIDE, or this
+       finds what they left. */
+    if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL ||
+        atomic_load(&rt->stop) == 1)
         hyi_os_event_signal(&rt->event);
 }
 
@@ -505,8 +519,11 @@ int hy_runtime_poll(hy_runtime *rt, hy_deadline until)
     r = begin(rt, HYI_PHASE_POLL);
     if (r != 0)
         return r;
-    if (rt->active > 1)
-        adopt(rt);
+    r = adopt(rt);
+    if (r != 0) {
+        atomic_store(&rt->phase, HYI_PHASE_NONE);
+        return r;
+    }
     if (hyi_fault_thread_prepare() != 0)
         hyi_report(rt, HY_REPORT_WARNING,
                    "no signal stack: a stack overflow will not be reported");

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "process.h"
 
@@ -279,8 +280,9 @@ void hyi_table_reset(hy_runtime *rt)
         struct hyi_fiber *base =
             atomic_load_explicit(&rt->table[i], memory_order_relaxed);
 
-        if (base != NULL)
-            hyi_os_decommit(base, segment_bytes(i));
+        /* Refused where the host locks its memory. */
+        if (base != NULL && hyi_os_decommit(base, segment_bytes(i)) != 0)
+            memset((void *)base, 0, segment_bytes(i));
     }
     rt->generation_first = last + 1;
     rt->free = NULL;

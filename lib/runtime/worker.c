@@ -95,8 +95,10 @@ static void end_wait(struct hyi_worker *w, struct hyi_fiber *f)
 static bool grow_ready(struct hyi_ready *q)
 {
     uint32_t count = q->ring == NULL ? READY_FIRST : (q->mask + 1) * 2;
+    int saved = errno;
     struct hyi_fiber **ring = malloc(count * sizeof(struct hyi_fiber *));
 
+    errno = saved;
     if (ring == NULL)
         return false;
     for (uint32_t i = q->head; i != q->tail; i++)
@@ -221,7 +223,8 @@ static void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
 static struct hyi_fiber *pop_fresh(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->fixed_first;
-    bool alone = w->rt->active == 1;
+    bool alone =
+        atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
     int64_t count;
 
     if (f != NULL) {
@@ -283,6 +286,22 @@ static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
     push_woken(w, f);
 }
 
+/* An unstarted fiber may be stolen at any moment, and be parked at its new
+   worker by the time that its state is looked at: so the worker is looked at
+   once more after the state, and the life around both, lest the slot be used
+   again between them. Acquire: pairs with the release in parker_park. */
+static bool is_parked_here(const struct hyi_worker *w,
+                           const struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+
+    return atomic_load_explicit(&f->state, memory_order_acquire) ==
+               HY_FIBER_PARKED &&
+           atomic_load_explicit(&f->worker, memory_order_acquire) == w &&
+           hyi_generation(life) == hyi_generation(atomic_load_explicit(
+                                       &f->life, memory_order_relaxed));
+}
+
 static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
                       unsigned reasons)
 {
@@ -300,9 +319,7 @@ static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
         push_woken(w, f);
         return;
     }
-    if (atomic_load_explicit(&f->state, memory_order_relaxed) ==
-            HY_FIBER_PARKED &&
-        f->cancellable && hyi_fiber_is_cancelled(f))
+    if (is_parked_here(w, f) && f->cancellable && hyi_fiber_is_cancelled(f))
         give_up(w, f, ECANCELED);
 }
 
@@ -326,7 +343,8 @@ static void drain(struct hyi_worker *w)
             w, f,
             atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel));
     }
-    if (w->rt->active > 1 && hyi_deque_count(&w->deque) > 1)
+    if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1 &&
+        hyi_deque_count(&w->deque) > 1)
         hyi_notify(w->rt);
 }
 
@@ -687,7 +705,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
             &waiter->state, &armed, HYI_WAITER_PARKED, memory_order_acq_rel,
             memory_order_acquire))
         return 0;
-    atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_relaxed);
+    /* Release: pairs with the acquire in is_parked_here. */
+    atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_release);
     hyi_count(&w->parks);
     if (until != HY_FOREVER) {
         f->timer.deadline = until;
@@ -707,6 +726,23 @@ const struct hyi_parker hyi_worker_parker = {parker_now, parker_init,
 /* --- coming and going -------------------------------------------------------
  */
 
+void hyi_worker_redirect(struct hyi_worker *w)
+{
+    struct hyi_fiber *f =
+        atomic_exchange_explicit(&w->inbox, NULL, memory_order_seq_cst);
+
+    while (f != NULL) {
+        struct hyi_fiber *next = f->inbox_next;
+        unsigned reasons =
+            atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
+
+        atomic_store_explicit(&f->worker, &w->rt->worker[0],
+                              memory_order_seq_cst);
+        hyi_post(f, reasons);
+        f = next;
+    }
+}
+
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f, int target)
 {
@@ -714,21 +750,28 @@ void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
     unsigned at = fixed       ? (unsigned)target % rt->active
                   : w != NULL ? w->index
                               : 0;
+    struct hyi_worker *to;
 
     f->pinned = fixed;
     if (w != NULL && at == w->index) {
         atomic_store_explicit(&f->worker, w, memory_order_relaxed);
         hyi_count(&w->spawned);
         push_fresh(w, f);
-        if (rt->active > 1)
+        if (atomic_load_explicit(&rt->active, memory_order_relaxed) > 1)
             hyi_notify(rt);
         return;
     }
     if (!fixed)
         at = hyi_idle_worker(rt);
     atomic_fetch_add_explicit(&rt->foreign_spawned, 1, memory_order_relaxed);
-    atomic_store_explicit(&f->worker, &rt->worker[at], memory_order_relaxed);
+    to = &rt->worker[at];
+    /* Release: pairs with is_parked_here, of a life before this. */
+    atomic_store_explicit(&f->worker, to, memory_order_release);
     hyi_post(f, HYI_POST_SPAWN);
+    /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker
+       without a thread: either it finds the post, or this finds it. */
+    if (atomic_load(&rt->active) <= at)
+        hyi_worker_redirect(to);
 }
 
 void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)

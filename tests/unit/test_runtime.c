@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fenv.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,6 +13,7 @@
 #include <hyperion/runtime.h>
 #include <hyperion/sync.h>
 
+#include "fail.h"
 #include "hy_test.h"
 #include "os.h"
 
@@ -664,6 +666,104 @@ HY_TEST(runtime, polled_by_a_loop)
     HY_CHECK_EQ(rounds, 3);
     HY_CHECK_EQ(hy_runtime_poll(rt, hy_after(1000 * (uint64_t)MS)), 0);
     HY_CHECK_EQ(rounds, 4);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void stop_at_once(void *arg)
+{
+    HY_CHECK_EQ(hy_runtime_stop(arg), 0);
+}
+
+/* A stop that comes after the last look at it is told, not lost. */
+HY_TEST(runtime, a_stop_from_within_a_poll)
+{
+    hy_runtime *rt = make(1, 0);
+    struct pollfd readable = {.events = POLLIN};
+    atomic_int cancelled = 0;
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &cancelled, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, stop_at_once, rt, NULL, NULL), 0);
+    readable.fd = hy_runtime_fd(rt);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 1);
+    HY_CHECK_EQ(poll(&readable, 1, 0), 1);
+    HY_CHECK_EQ(cancelled, 0);
+    while (hy_runtime_poll(rt, HY_NOW) == 1)
+        ;
+    HY_CHECK_EQ(cancelled, 1);
+    HY_CHECK_EQ(poll(&readable, 1, 0), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void wait_for_event(void *arg)
+{
+    HY_CHECK_EQ(hy_event_wait(arg, HY_FOREVER), 0);
+}
+
+/* A started fiber keeps its worker; a poll has the first one only. */
+HY_TEST(runtime, a_poll_leaves_the_fibers_of_other_workers)
+{
+    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    hy_event event = {{0}};
+
+    o.worker = 2;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_for_event, &event, &o, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
+    HY_CHECK_EQ(hy_event_set(&event), 0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), -EBUSY);
+    run_to_the_end(rt);
+}
+
+/* --- what is refused --------------------------------------------------------
+ */
+
+HY_TEST(runtime, want_of_memory_leaves_errno)
+{
+    static const enum hy_fail_call calls[] = {HY_FAIL_ALIGNED_ALLOC,
+                                              HY_FAIL_CALLOC};
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        hy_runtime_options many = HY_RUNTIME_OPTIONS_INIT;
+
+        many.workers = 200; /* more than any slot has room for */
+        hy_fail_at(calls[i], 1, ENOMEM);
+        errno = 17;
+        HY_CHECK_EQ(hy_runtime_init(&rt, &many), -ENOMEM);
+        HY_CHECK_EQ(errno, 17);
+        HY_CHECK_EQ(hy_fail_hits(), 1);
+        HY_CHECK(rt == NULL);
+        hy_fail_none();
+    }
+    rt = make(1, 0);
+    o.name = "named";
+    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    errno = 17;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &o, NULL), -ENOMEM);
+    HY_CHECK_EQ(errno, 17);
+    HY_CHECK_EQ(hy_fail_hits(), 1);
+    hy_fail_none();
+    run_to_the_end(rt);
+}
+
+/* Where memory is locked, a runtime's slots cannot be given back. */
+HY_TEST(runtime, slots_that_cannot_be_given_back_are_clean_all_the_same)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    atomic_int count = 0;
+    hy_fiber old;
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, &old), 0);
+    hy_fail_from(HY_FAIL_MADVISE, 1, EINVAL);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK(hy_fail_hits() > 0);
+    hy_fail_none();
+    HY_CHECK_EQ(hy_fiber_join(old, HY_FOREVER), 0);
+    rt = make(1, HY_RUNTIME_CLOSED);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, add_one, &count, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(count, 1);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
