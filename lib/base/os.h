@@ -116,6 +116,10 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count);
 /* The range is not to be backed by huge pages. A hint. */
 void hyi_os_small_pages(void *address, size_t bytes);
 
+/* Pages of the range that were joined with equal ones, or with the zero page,
+ * to save memory, are private again. */
+int hyi_os_keep_apart(void *address, size_t bytes);
+
 /* How many mappings this process has, and may have; 0 when nobody tells. */
 size_t hyi_os_map_count(void); /* (S) */
 size_t hyi_os_map_limit(void);
@@ -162,7 +166,8 @@ int hyi_os_advise(void *address, size_t bytes, int advice);
 
 enum hyi_os_scan_kind {
     HYI_OS_SCAN_RESIDENT, /* mapped */
-    HYI_OS_SCAN_PRIVATE,  /* written since they were mapped: a private copy */
+    HYI_OS_SCAN_PRIVATE,  /* written since they were mapped: a private copy;
+                             before Linux 6.7 also the zero page */
     HYI_OS_SCAN_WRITTEN,  /* the same, since they were last taken */
     HYI_OS_SCAN_TAKE      /* the same, and takes them */
 };
@@ -206,6 +211,13 @@ int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes);
 /* The next bytes at or after *offset that are not a hole; *offset and *end
  * change. -ENXIO when there are none. */
 int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end);
+
+/*
+ * Whether touching a hole of this file through a mapping takes space of its
+ * file system, and is a SIGBUS when that is full. It may be found out by doing
+ * it, to a hole between offset and end.
+ */
+bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end);
 
 /* The name of a new or removed file is on the disk. */
 int hyi_os_directory_sync(const char *path_of_file);

@@ -337,6 +337,12 @@ void hyi_os_small_pages(void *address, size_t bytes)
     (void)address, (void)bytes;
 }
 
+int hyi_os_keep_apart(void *address, size_t bytes)
+{
+    (void)address, (void)bytes;
+    return 0;
+}
+
 size_t hyi_os_map_count(void)
 {
     return 0;
@@ -522,6 +528,12 @@ int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
     *offset = (uint64_t)start;
     *end = (uint64_t)stop;
     return 0;
+}
+
+bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end)
+{
+    (void)fd, (void)offset, (void)end;
+    return false;
 }
 
 int hyi_os_directory_sync(const char *path_of_file)

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -29,6 +30,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -447,6 +449,14 @@ void hyi_os_small_pages(void *address, size_t bytes)
     errno = saved;
 }
 
+int hyi_os_keep_apart(void *address, size_t bytes)
+{
+    int saved = errno;
+    int r = result_of(madvise(address, bytes, MADV_UNMERGEABLE), saved);
+
+    return r == -EINVAL ? 0 : r; /* a kernel that joins nothing */
+}
+
 size_t hyi_os_map_count(void)
 {
     int saved = errno;
@@ -631,7 +641,8 @@ enum {
     SCAN_IS_WRITTEN = 1 << 1,
     SCAN_IS_FILE = 1 << 2,
     SCAN_IS_PRESENT = 1 << 3,
-    SCAN_IS_SWAPPED = 1 << 4
+    SCAN_IS_SWAPPED = 1 << 4,
+    SCAN_IS_ZERO = 1 << 5 /* the page that all share until they write */
 };
 enum { SCAN_REGIONS = 64 };
 
@@ -643,8 +654,8 @@ static void scan_categories(struct pagemap_scan *scan,
         scan->category_mask = SCAN_IS_PRESENT;
         return;
     }
-    scan->category_inverted = SCAN_IS_FILE;
-    scan->category_mask = SCAN_IS_FILE;
+    scan->category_inverted = SCAN_IS_FILE | SCAN_IS_ZERO;
+    scan->category_mask = SCAN_IS_FILE | SCAN_IS_ZERO;
     scan->category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED;
     if (kind != HYI_OS_SCAN_PRIVATE)
         scan->category_mask |= SCAN_IS_WRITTEN;
@@ -802,6 +813,47 @@ int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
     *end = (uint64_t)hole;
     errno = saved;
     return 0;
+}
+
+/* The space shows as data: where touching one costs nothing, it stays a hole.
+ * Without a careful way to touch it, a file system that hides another, whose
+ * kind is not known, is suspected. */
+static bool touched_hole_is_data(int fd, uint64_t offset, uint64_t end,
+                                 bool suspected)
+{
+    size_t page = hyi_os_page_bytes();
+    off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+    void *p;
+    int r;
+
+    if (hole < 0)
+        return suspected;
+    hole = (off_t)hyi_align_up((uint64_t)hole, page);
+    if ((uint64_t)hole + page > end)
+        return false; /* there is none */
+    p = mmap(NULL, page, PROT_READ, MAP_PRIVATE, fd, hole);
+    if (p == MAP_FAILED)
+        return true;
+    r = hyi_os_populate(p, page, false);
+    munmap(p, page);
+    if (r == -ENOTSUP)
+        return suspected;
+    return r != 0 || lseek(fd, hole, SEEK_DATA) == hole;
+}
+
+bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end)
+{
+    int saved = errno;
+    struct statfs s;
+    bool takes;
+
+    if (fstatfs(fd, &s) != 0)
+        s.f_type = OVERLAYFS_SUPER_MAGIC;
+    takes = s.f_type == TMPFS_MAGIC ||
+            touched_hole_is_data(fd, offset, end,
+                                 s.f_type == OVERLAYFS_SUPER_MAGIC);
+    errno = saved;
+    return takes;
 }
 
 int hyi_os_directory_sync(const char *path_of_file)

@@ -3,8 +3,9 @@
  * kernel fills. Nothing traps, but for writers while a checkpoint holds them.
  *
  *      anonymous   zero on demand
- *      file        a private mapping of the home pages: a page is the file's
- *                  until it is written, and a private copy from then on
+ *      file        a private mapping of what the file holds, zero on demand for
+ *                  the rest: a page is as in the file until it is written, and
+ *                  a private copy from then on
  *
  * What was written is asked of the kernel: private pages; and with a watch
  * (userfaultfd's asynchronous write protection), only those written since they
@@ -20,13 +21,26 @@
 
 #include "pager_impl.h"
 
+/* Whatever was written so far does not count as written any more. */
+static int take_all(struct hy_pager *pager)
+{
+    uint64_t start_at, end;
+    int r;
+
+    hyi_cursor_start(&pager->cursor, 0, pager->bytes);
+    while ((r = hyi_cursor_next(pager, HYI_OS_SCAN_TAKE, &start_at, &end)) == 1)
+        continue;
+    return r;
+}
+
 static int start(struct hy_pager *pager)
 {
     if (!pager->has_file || pager->read_only)
         return 0;
     if (pager->scanner < 0)
         return -ENOTSUP;
-    if (hyi_os_watch(&pager->watch, pager->base, pager->bytes) != 0)
+    if (hyi_os_watch(&pager->watch, pager->base, pager->bytes) != 0 ||
+        (pager->has_copies && take_all(pager) != 0))
         pager->compare_all = true;
     return 0;
 }
@@ -76,18 +90,6 @@ static void unprotect(struct hy_pager *pager, uint64_t from, uint64_t upto)
     while (hyi_os_protect(pager->base + from, upto - from,
                           HYI_OS_READ | HYI_OS_WRITE) != 0)
         from = 0;
-}
-
-/* Whatever was written so far does not count as written any more. */
-static int take_all(struct hy_pager *pager)
-{
-    uint64_t start_at, end;
-    int r;
-
-    hyi_cursor_start(&pager->cursor, 0, pager->bytes);
-    while ((r = hyi_cursor_next(pager, HYI_OS_SCAN_TAKE, &start_at, &end)) == 1)
-        continue;
-    return r;
 }
 
 static int next_dirty(struct hy_pager *pager, uint64_t *at, uint64_t *end,

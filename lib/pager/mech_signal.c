@@ -3,7 +3,7 @@
  * and is opened by clusters.
  *
  *      anonymous   closed = no access            open = read and write
- *      file        closed = read, the file's     open = read and write, dirty
+ *      file        closed = read, as in the file open = read and write, dirty
  *
  *      words   | 0 | open | open | 0 | 0 | ...      one a cluster (unit)
  *      mapping |---| rw          |---------...      one for each run of equals
@@ -32,30 +32,11 @@
 static int start(struct hy_pager *pager)
 {
     uint64_t units = (pager->bytes + pager->unit_bytes - 1) / pager->unit_bytes;
-    void *page;
-    int r;
 
     if (pager->read_only)
         return 0;
-    hyi_governor_init(&pager->governor);
-    r = hyi_table_init(&pager->table, units);
-    if (r != 0)
-        return r;
-    /*
-     * One write before the mapping is ever split: all its parts then share the
-     * kernel's reverse map (anon_vma), without which parts that were written
-     * apart never join again, and the governor's runs swallow nothing.
-     */
-    page = pager->base;
-    r = hyi_os_protect(page, pager->page_bytes, HYI_OS_READ | HYI_OS_WRITE);
-    if (r != 0)
-        return r;
-    *(volatile char *)page = 0;
-    r = hyi_os_decommit(page, pager->page_bytes);
-    if (r == 0)
-        r = hyi_os_protect(page, pager->page_bytes,
-                           pager->has_file ? HYI_OS_READ : HYI_OS_NONE);
-    return r;
+    hyi_governor_init(&pager->governor, pager->seams + 1);
+    return hyi_table_init(&pager->table, units);
 }
 
 static void stop(struct hy_pager *pager)
@@ -315,7 +296,7 @@ static int protect(struct hy_pager *pager)
         if (r == 0)
             close_words(pager, start_at, end);
     }
-    pager->governor.own = count_runs(pager);
+    pager->governor.own = count_runs(pager) + pager->seams;
     hyi_layout_leave(pager, &old);
     return r;
 }

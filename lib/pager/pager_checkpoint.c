@@ -89,8 +89,10 @@ static int log_dirty(struct hy_pager *pager)
 {
     uint64_t at = 0, end = 0;
     bool compare;
-    int r;
+    int r = hyi_os_keep_apart(pager->base, pager->bytes);
 
+    if (r != 0)
+        return r;
     while ((r = pager->mechanism->next_dirty(pager, &at, &end, &compare)) ==
            1) {
         for (; at < end && r >= 0; at += HYI_STAGE_BYTES) {

@@ -14,7 +14,9 @@
  * which is one mapping. Opening costs address space and not memory: the kernel
  * still fills page by page.
  *
- * Invariant: own is the number of runs of equal protection in the mapping.
+ * Invariant: own is no less than the mappings: runs of equal protection, and
+ * the seams between pages of the file and anonymous ones, which may be borders
+ * of such runs at the same time.
  * Upstream: mech_signal.c. Downstream: os.h.
  */
 #include <string.h>
@@ -24,10 +26,10 @@
 
 enum { FEW = 8 }; /* another thread of the host may map meanwhile */
 
-void hyi_governor_init(struct hyi_governor *g)
+void hyi_governor_init(struct hyi_governor *g, uint64_t own)
 {
     memset(g, 0, sizeof(*g));
-    g->own = 1;
+    g->own = own;
     g->system = hyi_os_map_limit();
     g->limit = g->system == 0 ? UINT64_MAX : g->system / 5 * 4;
     hyi_governor_count(g);

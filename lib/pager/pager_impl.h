@@ -66,7 +66,7 @@ extern const struct hyi_mechanism hyi_mechanism_signal;
 struct hyi_governor {
     uint64_t limit;   /* of the process, that we stay below; UINT64_MAX: none */
     uint64_t system;  /* what the system allows; 0: it does not tell */
-    uint64_t own;     /* ours, exact under the layout lock */
+    uint64_t own;     /* ours, or a few more; under the layout lock */
     uint64_t others;  /* of the process, when last counted */
     uint64_t counted; /* own at that time */
 };
@@ -104,6 +104,9 @@ struct hy_pager {
     bool read_only;
     bool has_file;
     bool attached; /* to the fault registry */
+    /* With a file, between pages that are its own and anonymous ones: */
+    uint64_t seams;  /* how many borders, each a mapping more */
+    bool has_copies; /* and some that are its own were read, not mapped */
     hy_report report;
 
     _Atomic uint32_t layout; /* futex lock: 0 free, 1 held, 2 waited for */
@@ -131,6 +134,26 @@ struct hy_pager {
 /* 0, -EINVAL, -ERANGE; aligned: misaligned ranges are refused. */
 int hyi_pager_range(const struct hy_pager *pager, uint64_t offset,
                     uint64_t bytes, bool aligned);
+
+/* --- pager_extents.c
+ * ------------------------------------------------------------ */
+
+/* Lays the file over anonymous memory, where it holds anything. */
+int hyi_extents_map(struct hy_pager *pager, int protection);
+
+/*
+ * For the signal mechanism, one write before a mapping is ever split: all its
+ * parts then share the kernel's reverse map (anon_vma), without which parts
+ * that were written apart never join again, and the governor's runs swallow
+ * nothing. The page at offset is dropped again.
+ */
+int hyi_extents_prime(const struct hy_pager *pager, uint64_t offset,
+                      int protection);
+
+/* The next pages from *at to limit that the file holds anything of: 1, and *at
+ * is their end; 0 when there are none, or an error. */
+int hyi_extent_next(const struct hy_pager *pager, uint64_t *at, uint64_t limit,
+                    uint64_t *start, uint64_t *end);
 
 /* --- fault entry, pager_hold.c
  * -------------------------------------------------- */
@@ -177,7 +200,7 @@ void hyi_layout_leave(struct hy_pager *pager, const sigset_t *old);
 /* --- pager_governor.c (layout lock)
  * --------------------------------------------- */
 
-void hyi_governor_init(struct hyi_governor *g);
+void hyi_governor_init(struct hyi_governor *g, uint64_t own);
 void hyi_governor_count(struct hyi_governor *g);
 /* Mappings that may still be made. */
 uint64_t hyi_governor_room(const struct hyi_governor *g);

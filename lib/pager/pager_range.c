@@ -118,24 +118,12 @@ static void zero_pages(struct hy_pager *pager, uint64_t at, uint64_t end)
 /* Pages that the file has anything for. */
 static int zero_homes(struct hy_pager *pager, uint64_t at, uint64_t end)
 {
-    uint64_t home = pager->file.home, start, stop;
-    int r = 0;
+    uint64_t start, stop;
+    int r;
 
-    while (at < end) {
-        start = home + at;
-        r = hyi_os_file_data(pager->file.fd, &start, &stop);
-        if (r != 0 || start >= home + end)
-            break;
-        start = hyi_align_down(start - home, pager->page_bytes);
-        stop = hyi_align_up(stop - home, pager->page_bytes);
-        if (stop > end)
-            stop = end;
-        if (start < at)
-            start = at;
+    while ((r = hyi_extent_next(pager, &at, end, &start, &stop)) == 1)
         zero_pages(pager, start, stop);
-        at = stop;
-    }
-    return r == -ENXIO ? 0 : r;
+    return r;
 }
 
 /* Pages written and not saved yet: private copies. */

@@ -3,7 +3,8 @@
  * what this system can do.
  *
  *      anonymous   |<- bytes ->|                     aligned to 2 MiB
- *      file        |<- bytes ->|  a private mapping of the home pages
+ *      file        |<- bytes ->|  the same, and the file over it where it holds
+ *                                 anything (pager_extents.c)
  *
  * Invariant: a pager that was handed out is whole; one that could not be made
  * leaves nothing behind.
@@ -224,21 +225,23 @@ static int reserve_aligned(struct hy_pager *pager, int protection)
 static int map(struct hy_pager *pager, void *wanted)
 {
     int protection = native_protection(pager), r;
-    int first = pager->has_file ? HYI_OS_NONE : protection;
     void *memory;
 
     if (wanted != NULL) {
-        r = hyi_os_reserve(&memory, pager->bytes, first, wanted, true);
+        r = hyi_os_reserve(&memory, pager->bytes, protection, wanted, true);
         if (r == 0)
             pager->base = memory;
     } else {
-        r = reserve_aligned(pager, first);
+        r = reserve_aligned(pager, protection);
     }
     if (r != 0)
         return r;
+    /* One page that is written must not make hundreds to be saved. */
     if (pager->has_file)
-        r = hyi_os_map_file_at(pager->base, pager->file.fd, pager->file.home,
-                               pager->bytes, protection);
+        hyi_os_small_pages(pager->base, pager->bytes);
+    r = hyi_extents_prime(pager, 0, protection);
+    if (r == 0 && pager->has_file)
+        r = hyi_extents_map(pager, protection);
     if (r != 0) {
         hyi_os_release(pager->base, pager->bytes);
         pager->base = NULL;

@@ -39,8 +39,8 @@ static void read_governor(struct hy_pager *pager, hy_pager_stats *s)
     if (pager->table.words == NULL) {
         struct hyi_governor fresh;
 
-        hyi_governor_init(&fresh);
-        s->mappings = 1;
+        hyi_governor_init(&fresh, pager->seams + 1);
+        s->mappings = fresh.own;
         s->process_mappings = fresh.others + fresh.own;
         s->mappings_limit = fresh.system;
         return;

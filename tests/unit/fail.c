@@ -117,6 +117,7 @@ WRAP(int, FALLOCATE, fallocate, -1, (int fd, int mode, off_t at, off_t n),
 WRAP(int, FLOCK, flock, -1, (int fd, int operation), (fd, operation))
 WRAP(int, LINK, link, -1, (const char *a, const char *b), (a, b))
 WRAP(int, FSTAT, fstat, -1, (int fd, struct stat *s), (fd, s))
+WRAP(off_t, LSEEK, lseek, -1, (int fd, off_t at, int whence), (fd, at, whence))
 WRAP(int, RENAME, rename, -1, (const char *a, const char *b), (a, b))
 WRAP(int, SIGACTION, sigaction, -1,
      (int sig, const struct sigaction *new, struct sigaction *old),

@@ -30,6 +30,7 @@
     X(FSYNC, fsync)                                                            \
     X(FDATASYNC, fdatasync)                                                    \
     X(FSTAT, fstat)                                                            \
+    X(LSEEK, lseek)                                                            \
     X(FALLOCATE, fallocate)                                                    \
     X(FLOCK, flock)                                                            \
     X(IOCTL, ioctl)                                                            \

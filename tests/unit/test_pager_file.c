@@ -1036,6 +1036,8 @@ HY_TEST(pager_file, a_truncated_file_is_reported)
 
     set_up();
     p = must_open(MIB, HY_PAGER_SIGNAL, HY_PAGER_CREATE);
+    ((volatile char *)hy_pager_base(p))[MIB / 2] = 1;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
     hy_pager_release(p);
     child = fork();
     if (child == 0) {
