@@ -25,7 +25,7 @@
 enum {
     PIECES_LOOSE = 32,   /* file mappings, with as many between them */
     PIECES_EXACT = 1024, /* the same, where only exact ones will do */
-    EXTENTS_LOOSE = 4096 /* from there on all is mapped: looking takes time */
+    EXTENTS_LOOSE = 256  /* from there on all is mapped: looking takes time */
 };
 
 struct plan {
@@ -158,13 +158,18 @@ static int read_piece(struct plan *plan, uint64_t start, uint64_t end)
 {
     struct hy_pager *pager = plan->pager;
     char *to = pager->base + start;
-    int r = hyi_os_protect(to, end - start, HYI_OS_READ | HYI_OS_WRITE);
+    bool closed = !(plan->protection & HYI_OS_WRITE);
+    int r = 0;
 
     pager->has_copies = true;
+    if (closed)
+        r = hyi_os_protect(to, end - start, HYI_OS_READ | HYI_OS_WRITE);
     if (r == 0)
         r = hyi_file_read(&pager->file, pager->file.home + start, to,
                           end - start);
-    return r != 0 ? r : hyi_os_protect(to, end - start, plan->protection);
+    if (r == 0 && closed)
+        r = hyi_os_protect(to, end - start, plan->protection);
+    return r;
 }
 
 static int place_exactly(struct plan *plan, uint64_t start, uint64_t end)
