@@ -131,8 +131,10 @@ int hyi_extents_prime(const struct hy_pager *pager, uint64_t offset,
     r = hyi_os_protect(page, pager->page_bytes, HYI_OS_READ | HYI_OS_WRITE);
     if (r != 0)
         return r;
-    /* A disk that cannot be read is no reason to die here. */
-    if (hyi_os_populate(page, pager->page_bytes, true) == -ENOTSUP)
+    /* A disk that cannot be read is no reason to die here. The write itself is
+     * for emulators, which say of any advice that it was taken. */
+    r = hyi_os_populate(page, pager->page_bytes, true);
+    if (r == 0 || r == -ENOTSUP)
         *(volatile char *)page = 0;
     r = hyi_os_decommit(page, pager->page_bytes);
     return r != 0 ? r : hyi_os_protect(page, pager->page_bytes, protection);
