@@ -86,8 +86,10 @@ void hyi_heap_damage(hy_heap *heap, const char *where)
 static hy_heap *handle_create(void *memory, const struct hyi_heap_shape *shape,
                               const hy_heap_options *options)
 {
+    int saved = errno;
     hy_heap *heap = calloc(1, sizeof(*heap));
 
+    errno = saved;
     if (heap == NULL)
         return NULL;
     heap->base = memory;

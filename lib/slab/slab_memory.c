@@ -42,8 +42,10 @@ static struct hyi_slab_table *table_create(uint64_t capacity,
                                            struct hyi_slab_table *older)
 {
     struct hyi_slab_table *table;
+    int saved = errno;
 
     table = malloc(sizeof(*table) + capacity * sizeof(table->entries[0]));
+    errno = saved;
     if (table == NULL)
         return NULL;
     table->older = older;
@@ -161,8 +163,10 @@ static void memory_release(hy_slab *slab, void *p, size_t bytes)
 static struct hyi_slab_piece *piece_create(hy_slab *slab, size_t bytes,
                                            size_t align)
 {
+    int saved = errno;
     struct hyi_slab_piece *piece = malloc(sizeof(*piece));
 
+    errno = saved;
     if (piece == NULL)
         return NULL;
     piece->memory = memory_acquire(slab, bytes, align);

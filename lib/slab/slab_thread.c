@@ -338,25 +338,36 @@ static void slot_fill(hy_slab *slab, struct hyi_slab_cache *cache)
     slot->cache = &cache->hot;
 }
 
+static struct hyi_slab_cache *cache_add(hy_slab *slab)
+{
+    struct hyi_slab_thread *record = record_get();
+    struct hyi_slab_cache *cache;
+
+    if (record == NULL || !record_has_room(record))
+        return NULL;
+    cache = cache_create(slab);
+    if (cache == NULL)
+        return NULL;
+    record->entries[record->count].id = slab->id;
+    record->entries[record->count++].cache = cache;
+    return cache;
+}
+
 struct hyi_slab_cache *hyi_slab_cache_get(hy_slab *slab)
 {
     struct hy_slab_slot *slot = &hy_slab_slots[slab->id % HY_SLAB_SLOTS];
     struct hyi_slab_cache *cache;
-    struct hyi_slab_thread *record;
 
     if (slot->id == slab->id)
         return (struct hyi_slab_cache *)slot->cache;
     cache = hyi_slab_cache_peek(slab);
     if (cache == NULL) {
-        record = record_get();
-        if (record == NULL || !record_has_room(record))
-            return NULL;
-        cache = cache_create(slab);
-        if (cache == NULL)
-            return NULL;
-        record->entries[record->count].id = slab->id;
-        record->entries[record->count++].cache = cache;
+        int saved = errno;
+
+        cache = cache_add(slab);
+        errno = saved;
     }
-    slot_fill(slab, cache);
+    if (cache != NULL)
+        slot_fill(slab, cache);
     return cache;
 }

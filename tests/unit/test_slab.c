@@ -395,9 +395,11 @@ HY_TEST(slab, survives_failing_calls)
     hy_slab *slab = NULL;
     unsigned hits = 0;
 
+    errno = 17;
     hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_slab_create(&slab, 64, NULL), -ENOMEM);
     hy_fail_none();
+    HY_CHECK_EQ(errno, 17);
     HY_CHECK(slab == NULL);
     /* Each of the calls of a first alloc, in a thread that has no record, and
      * of the frees and allocs that follow. */
@@ -412,6 +414,7 @@ HY_TEST(slab, survives_failing_calls)
                     HY_CHECK_EQ(hy_slab_free(slab, p), 0);
             hits += hy_fail_hits();
             hy_fail_none();
+            HY_CHECK_EQ(errno, 17);
             HY_CHECK((p = hy_slab_alloc(slab)) != NULL);
             HY_CHECK_EQ(hy_slab_free(slab, p), 0);
             HY_CHECK_EQ(stats_of(slab).live_objects, 0);
