@@ -15,6 +15,9 @@
  * Threads: every function may be called from any thread, or any fiber, unless
  * it says otherwise; hy_runtime_stop from a signal handler as well. Creating
  * and destroying happen once each, with nothing else in progress at the latter.
+ *
+ * fork: the child has none of the worker threads. It must not use the runtimes
+ * of its parent, hy_runtime_destroy included; it may make its own.
  */
 #ifndef HYPERION_RUNTIME_H
 #define HYPERION_RUNTIME_H

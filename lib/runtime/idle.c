@@ -279,6 +279,13 @@ static bool jump(struct hyi_worker *w)
     return true;
 }
 
+/* Has fibers of its own to run, after a sleep. */
+static bool is_busy(const struct hyi_worker *w)
+{
+    return has_post(w) ||
+           (w->wheel.count != 0 && hyi_wheel_next(&w->wheel) <= hyi_os_now());
+}
+
 bool hyi_worker_idle(struct hyi_worker *w)
 {
     hy_runtime *rt = w->rt;
@@ -295,6 +302,9 @@ bool hyi_worker_idle(struct hyi_worker *w)
         if (lie_down(w))
             sleep_until_kicked(w);
         stand_up(w);
+        /* It may be the one that was sent to search, and will not. */
+        if (rt->active > 1 && something_to_steal(rt) && is_busy(w))
+            hyi_notify(rt);
     }
     w->tick = 1;
     if (atomic_load(&rt->over) == 0)
