@@ -179,7 +179,8 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
         give_slot(rt);
         return r;
     }
-    rt->worker_count = rt->active = o.workers;
+    rt->worker_count = o.workers;
+    rt->active = o.workers;
     rt->flags = o.flags;
     rt->stack_bytes = o.stack_bytes;
     rt->class = (unsigned)hyi_stack_class(o.stack_bytes, true);
@@ -625,7 +626,8 @@ int hy_runtime_destroy(hy_runtime *rt)
     close_event(rt);
     free(rt->stacks);
     rt->stacks = NULL;
-    rt->worker_count = rt->active = 0;
+    rt->worker_count = 0;
+    rt->active = 0;
     atomic_store(&rt->foreign_spawned, 0);
     atomic_store(&rt->stop, 0);
     atomic_store(&rt->phase, HYI_PHASE_NONE);
