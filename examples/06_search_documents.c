@@ -24,7 +24,10 @@
 #include "search/read_documents.h"
 #include "search/show.h"
 
-enum { HITS_DEFAULT = 10, HITS_MAX = 10000, FLUSH_BYTES = 256 << 20 };
+enum { HITS_DEFAULT = 10, HITS_MAX = 10000 };
+
+/* What was indexed is durable this often: a checkpoint costs some 50 ms. */
+static const uint64_t flush_ns = 3000000000u;
 
 /* Debian's wordnet-base: 117,659 glosses. */
 static char *const wordnet[] = {
@@ -196,7 +199,7 @@ struct progress {
     uint64_t bytes_before; /* of the files done */
     uint64_t documents, text_bytes;
     uint64_t forgotten; /* that the files had more of before */
-    uint64_t unflushed;
+    uint64_t next_flush;
     uint64_t next_show;
 };
 
@@ -214,10 +217,9 @@ static int ingest(hy_pipeline *p, const char *path, uint64_t id,
         return r;
     progress->documents++;
     progress->text_bytes += paragraph->bytes;
-    progress->unflushed += paragraph->bytes;
-    if (progress->unflushed > FLUSH_BYTES) {
-        progress->unflushed = 0;
+    if (hy_now() > progress->next_flush) {
         r = hy_pipeline_flush(p, HY_FOREVER);
+        progress->next_flush = hy_after(flush_ns);
     }
     if (hy_now() > progress->next_show) {
         progress->next_show = hy_now() + 100000000;
@@ -298,7 +300,8 @@ static void show_summary(const struct request *request,
 static int index_files(const struct request *request,
                        const struct file_list *list, uint64_t started)
 {
-    struct progress progress = {list->bytes_total, 0, 0, 0, 0, 0, 0};
+    struct progress progress = {.bytes_total = list->bytes_total,
+                                .next_flush = hy_after(flush_ns)};
     hy_pipeline_stats stats = HY_PIPELINE_STATS_INIT;
     struct session session;
     double seconds;

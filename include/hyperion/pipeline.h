@@ -8,8 +8,8 @@
  * A document is a text with an id and, if wanted, a label. On a path the
  * documents and their index live in one file, survive restarts and kill -9,
  * and a flush makes them durable all at once or not at all. What is found is
- * what shares words (or parts of words) with the query: the vectors are hashed
- * bags of words, lexical and not learnt.
+ * what shares words, or their stems, with the query: it is lexical, and nothing
+ * in it is learnt.
  *
  * Threads: every call may come from any thread or fiber, at the same time as
  * any other but close.
@@ -130,9 +130,13 @@ HY_API int hy_pipeline_remove(hy_pipeline *p, uint64_t id, hy_deadline until);
 HY_API int hy_pipeline_flush(hy_pipeline *p, hy_deadline until);
 
 /**
- * The k documents most like the text, best first; *count says how many. Those
- * that share nothing with it are left out. 0; -EINVAL; -ENOMEM. It waits for
- * nothing at present; a deadline that has passed is no error.
+ * The k documents most like the text, best first; *count says how many. A hit
+ * shares a word, or the stem of one, with the text; its score, up to 1, is
+ * BM25's (Robertson and Zaragoza, 2009) over the candidates, divided by the
+ * most that a document could get. The index proposes the candidates, 2,048 or
+ * 32 for each hit if that is more; the words decide.
+ * 0; -EINVAL; -ENOMEM; -ETIMEDOUT or -ECANCELED when documents were being
+ * written until the deadline. *count and hits are untouched on an error.
  */
 HY_API int hy_pipeline_query(hy_pipeline *p, const char *text, size_t bytes,
                              size_t k, hy_hit *hits, size_t *count,

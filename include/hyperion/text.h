@@ -151,6 +151,16 @@ HY_API int hy_vectorizer_is_stop_word(const hy_vectorizer *vectorizer,
 HY_API int hy_text_vectorize(const hy_vectorizer *vectorizer, const char *text,
                              size_t bytes, float *out);
 
+/**
+ * The next words of a text as the vectorizer counts them: without stop words,
+ * as hashes of their stems. At most max of them go to hashes; the result is how
+ * many, 0 at the end. For comparing texts word by word where the buckets of
+ * their vectors are too coarse. Any thread, any context.
+ */
+HY_API size_t hy_text_next_stems(const hy_vectorizer *vectorizer,
+                                 hy_text_cursor *cursor, uint64_t *hashes,
+                                 size_t max);
+
 HY_END_DECLS
 
 #endif

@@ -238,6 +238,17 @@ int hyi_library_remove(struct library *library, uint64_t id)
     return r;
 }
 
+const char *hyi_library_text(struct library *library, uint64_t id,
+                             size_t *bytes)
+{
+    struct document *document;
+
+    if (find_document(library, id, &document) != 0 || document == NULL)
+        return NULL;
+    *bytes = document->text_bytes;
+    return document->data;
+}
+
 int hyi_library_read(struct library *library, uint64_t id,
                      enum library_part part, char *buffer, size_t *bytes)
 {

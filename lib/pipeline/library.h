@@ -60,6 +60,11 @@ int hyi_library_close(struct library *library);
 int hyi_library_put(struct library *library, const struct entry *entry);
 int hyi_library_remove(struct library *library, uint64_t id);
 
+/* The text of a document where it lies, until the next put or remove; NULL when
+ * there is none. */
+const char *hyi_library_text(struct library *library, uint64_t id,
+                             size_t *bytes);
+
 /* As hy_pipeline_document. */
 int hyi_library_read(struct library *library, uint64_t id,
                      enum library_part part, char *buffer, size_t *bytes);

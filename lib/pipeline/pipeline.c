@@ -216,32 +216,6 @@ int hy_pipeline_flush(hy_pipeline *p, hy_deadline until)
     return r != 0 ? r : atomic_exchange(&p->first_error, 0);
 }
 
-int hy_pipeline_query(hy_pipeline *p, const char *text, size_t bytes, size_t k,
-                      hy_hit *hits, size_t *count, hy_deadline until)
-{
-    size_t found = 0;
-    float *vector;
-    int r;
-
-    (void)until;
-    if (p == NULL || (text == NULL && bytes != 0) || count == NULL ||
-        (hits == NULL && k != 0))
-        return -EINVAL;
-    vector = malloc(p->library.dim * sizeof(float));
-    if (vector == NULL)
-        return -ENOMEM;
-    r = hy_text_vectorize(p->library.vectorizer, text, bytes, vector);
-    if (r == 0)
-        r = hy_index_search(p->library.index, vector, k, NULL, hits, &found);
-    free(vector);
-    if (r != 0)
-        return r;
-    while (found != 0 && !(hits[found - 1].score > 0.0f))
-        found--;
-    *count = found;
-    return 0;
-}
-
 static int read_part(hy_pipeline *p, uint64_t id, enum library_part part,
                      char *buffer, size_t *bytes)
 {

@@ -402,3 +402,19 @@ int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
     HYI_TRACE("vectorize", v->dim);
     return 0;
 }
+
+size_t hy_text_next_stems(const hy_vectorizer *v, hy_text_cursor *cursor,
+                          uint64_t *hashes, size_t max)
+{
+    struct hyi_word word;
+    size_t count = 0;
+
+    while (count < max && hyi_next_word(cursor, &word)) {
+        if (is_stop(v, word.hash))
+            continue;
+        if (v->stems)
+            hyi_stem(&word);
+        hashes[count++] = word.hash;
+    }
+    return count;
+}

@@ -96,6 +96,28 @@ HY_TEST(pipeline, finds_the_document_that_shares_words)
     HY_CHECK_EQ(hy_pipeline_close(p), 0);
 }
 
+/* Thousands of words share 256 buckets; a hit must share a word all the same.
+ */
+HY_TEST(pipeline, a_collision_is_no_hit)
+{
+    hy_pipeline *p = open_at(NULL, NULL);
+    char text[64];
+
+    for (uint64_t i = 1; i <= 3000; i++) {
+        snprintf(text, sizeof(text), "alpha%d beta%d common", (int)i,
+                 (int)i * 7);
+        HY_CHECK_EQ(ingest(p, i, text), 0);
+    }
+    HY_CHECK_EQ(hy_pipeline_flush(p, HY_FOREVER), 0);
+    for (uint64_t i = 1; i <= 300; i++) {
+        snprintf(text, sizeof(text), "missing%d", (int)i);
+        HY_CHECK_EQ(best(p, text), 0);
+        snprintf(text, sizeof(text), "common beta%d", (int)i * 70);
+        HY_CHECK_EQ(best(p, text), i * 10);
+    }
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+}
+
 HY_TEST(pipeline, replaces_and_removes_in_order)
 {
     hy_pipeline *p = open_at(NULL, NULL);
