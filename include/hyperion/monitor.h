@@ -16,10 +16,10 @@
  * segment of shared memory that only its owner can open. Nothing that is
  * watched does anything for it: no counter is shared, nothing is slowed down
  * but by the sampling itself. A sample counts the resident pages of pagers; the
- * more there are, the longer that
- * takes, and the thread then samples less often, so that
- * it works at most a twentieth of the time. hy_monitor_attach reads such a segment in
- * another process, hy_monitor_snapshot takes a sample in one's own.
+ * more there are, the longer that takes, and the thread then samples less
+ * often, so that it works at most a twentieth of the time. hy_monitor_attach
+ * reads such a segment in another process, hy_monitor_snapshot takes a sample
+ * in one's own.
  *
  * A sample is one plain struct. Every figure in it was measured; what could
  * not be is absent, by a count of 0 or a member that says so.
