@@ -3,7 +3,8 @@
  * it, asking, reading, writing must end in an answer or an error, never in a
  * crash or without end.
  *
- *      a store -> its bytes that are not zero -> a few of them changed
+ *      a store -> its bytes that are not zero -> a few of them changed, in the
+ *                 file or, with sums that are right, in the memory it holds
  *              -> open, ask, read, replace, remove, close
  *
  * What is changed is drawn from a fixed seed, so a failure can be repeated;
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <hyperion/pager.h>
 #include <hyperion/pipeline.h>
 
 #include "hy_test.h"
@@ -23,7 +25,8 @@ enum {
     ROUNDS = 60,
     PLACES_MAX = 1 << 20,
     CHANGES_MAX = 4,
-    PAGES_MAX = 4096
+    PAGES_MAX = 4096,
+    HOME = 16 * 4096 /* where the file has the memory's first byte */
 };
 
 struct store {
@@ -32,6 +35,7 @@ struct store {
     size_t count;
     size_t pages[PAGES_MAX + 1]; /* where each page's places begin */
     size_t page_count;
+    uint64_t memory_bytes;
 };
 
 static uint64_t draw(uint64_t *seed)
@@ -98,6 +102,7 @@ static void find_places(struct store *store, int fd)
 
 static void make_store(struct store *store)
 {
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
     hy_pipeline *p = NULL;
     int fd;
 
@@ -109,6 +114,8 @@ static void make_store(struct store *store)
         HY_CHECK_EQ(put(p, id), 0);
     for (uint64_t id = 0; id < DOCUMENTS; id += 7)
         HY_CHECK_EQ(hy_pipeline_remove(p, id, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    store->memory_bytes = s.reserved_bytes;
     HY_CHECK_EQ(hy_pipeline_close(p), 0);
     store->places = malloc(PLACES_MAX * sizeof(*store->places));
     fd = open(store->path, O_RDONLY);
@@ -148,14 +155,12 @@ static void use(void *path)
     _exit(0);
 }
 
-/* The file as it was but for a few bytes; holes stay holes. */
-static void copy_damaged(const struct store *store, const char *path,
-                         uint64_t *seed)
+/* Holes stay holes. */
+static void copy(const struct store *store, const char *path)
 {
     static char block[65536];
     int from = open(store->path, O_RDONLY);
     int to = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    unsigned changes = 1 + (unsigned)draw(seed) % CHANGES_MAX;
     struct stat s;
     off_t at = 0;
 
@@ -166,18 +171,53 @@ static void copy_damaged(const struct store *store, const char *path,
         HY_CHECK(n > 0 && pwrite(to, block, (size_t)n, at) == n);
         at += n;
     }
-    while (changes-- != 0) {
-        /* Near a byte that is not zero: where something is kept. */
-        off_t place = (off_t)draw_place(store, seed) + (off_t)(draw(seed) % 3);
-        unsigned char byte;
-
-        HY_CHECK(pread(to, &byte, 1, place) == 1);
-        byte ^= (unsigned char)(draw(seed) % 2 ? 1u << draw(seed) % 8
-                                               : 1 + draw(seed) % 255);
-        HY_CHECK(pwrite(to, &byte, 1, place) == 1);
-    }
     close(from);
     close(to);
+}
+
+static unsigned char change(unsigned char byte, uint64_t *seed)
+{
+    unsigned how = (unsigned)draw(seed);
+
+    return byte ^ (unsigned char)(how % 2 ? 1u << how / 2 % 8 : how / 2);
+}
+
+static void damage_file(const struct store *store, const char *path,
+                        uint64_t *seed)
+{
+    int fd = open(path, O_RDWR);
+
+    for (unsigned n = 1 + (unsigned)draw(seed) % CHANGES_MAX; n != 0; n--) {
+        off_t at = (off_t)draw_place(store, seed);
+        unsigned char byte;
+
+        HY_CHECK(pread(fd, &byte, 1, at) == 1);
+        byte = change(byte, seed);
+        HY_CHECK(pwrite(fd, &byte, 1, at) == 1);
+    }
+    close(fd);
+}
+
+static void damage_memory(const struct store *store, const char *path,
+                          uint64_t *seed)
+{
+    hy_pager_options o = HY_PAGER_OPTIONS_INIT;
+    hy_pager *pager = NULL;
+    unsigned char *base;
+
+    o.path = path;
+    HY_CHECK_EQ(hy_pager_reserve(&pager, store->memory_bytes, &o), 0);
+    base = hy_pager_base(pager);
+    for (unsigned n = 1 + (unsigned)draw(seed) % CHANGES_MAX; n != 0;) {
+        uint64_t at = draw_place(store, seed) - HOME;
+
+        if (at >= store->memory_bytes)
+            continue; /* the file's own */
+        base[at] = change(base[at], seed);
+        n--;
+    }
+    HY_CHECK_EQ(hy_pager_checkpoint(pager), 0);
+    hy_pager_release(pager);
 }
 
 HY_TEST(pipeline_damage, changed_bytes_never_end_the_process)
@@ -194,7 +234,11 @@ HY_TEST(pipeline_damage, changed_bytes_never_end_the_process)
         uint64_t before = seed;
         int status;
 
-        copy_damaged(&store, path, &seed);
+        copy(&store, path);
+        if (i % 3 == 0)
+            damage_file(&store, path, &seed);
+        else
+            damage_memory(&store, path, &seed);
         status = hy_test_child(use, path);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             fprintf(stderr, "round %d, seed %llu: status %#x\n", i,
