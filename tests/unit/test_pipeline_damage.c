@@ -82,7 +82,9 @@ static uint64_t draw_place(const struct store *store, uint64_t *seed)
 {
     const size_t *page = &store->pages[draw(seed) % store->page_count];
 
-    return store->places[page[0] + draw(seed) % (page[1] - page[0])];
+    uint64_t place = store->places[page[0] + draw(seed) % (page[1] - page[0])];
+
+    return place / 8 * 8 + draw(seed) % 8; /* numbers have zero bytes */
 }
 
 static void find_places(struct store *store, int fd)
