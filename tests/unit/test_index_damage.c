@@ -12,7 +12,7 @@
 
 #include "hy_test.h"
 
-enum { BYTES = 1 << 20, DIM = 8, VECTORS = 4000, ROUNDS = 300 };
+enum { BYTES = 1 << 20, DIM = 8, VECTORS = 4000, ROUNDS = 120 };
 
 struct region {
     unsigned char *base;
@@ -109,7 +109,7 @@ static void use_damaged(void *arg)
     uint64_t payload;
     size_t count;
 
-    alarm(20);
+    alarm(60);
     damage(region);
     if (open_index(region, &heap, &index) != 0)
         _exit(0);

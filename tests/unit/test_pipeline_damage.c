@@ -22,7 +22,7 @@
 
 enum {
     DOCUMENTS = 40,
-    ROUNDS = 60,
+    ROUNDS = 30,
     PLACES_MAX = 1 << 20,
     CHANGES_MAX = 4,
     PAGES_MAX = 4096,
