@@ -5,6 +5,8 @@
  *
  *      ./03_paged_memory store.hyp the quick brown fox
  *      ./03_paged_memory store.hyp the lazy dog
+ *
+ * Without arguments the file is paged_memory.hyp in this folder.
  */
 #include <hyperion/pager.h>
 #include <stdio.h>
@@ -77,16 +79,12 @@ int main(int argc, char **argv)
     char *base;
     int r;
 
-    if (argc < 2) {
-        fprintf(stderr, "usage: %s FILE [WORD...]\n", argv[0]);
-        return 2;
-    }
-    options.path = argv[1];
+    options.path = argc > 1 ? argv[1] : "paged_memory.hyp";
     options.flags = HY_PAGER_CREATE;
     options.report.write = tell;
     r = hy_pager_reserve(&pager, BYTES, &options);
     if (r != 0) {
-        fprintf(stderr, "%s: %s\n", argv[1], strerror(-r));
+        fprintf(stderr, "%s: %s\n", options.path, strerror(-r));
         return 1;
     }
     base = hy_pager_base(pager);
