@@ -223,6 +223,9 @@ int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
     if (p == MAP_FAILED) {
         int r = result_of(-1, saved);
 
+        /* Valgrind's word for a size that it does not have. */
+        if (r == -EINVAL && bytes != 0)
+            r = -ENOMEM;
         return r == -EEXIST ? -EADDRNOTAVAIL : r;
     }
     if (fixed && p != near) { /* kernels before 4.17 ignore NOREPLACE */
