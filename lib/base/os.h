@@ -1,6 +1,7 @@
 /*
- * os.h - what the library asks of the operating system: one contract, with
- * os_linux.c and os_darwin.c behind it.
+ * os.h - what the library asks of the operating system: one contract.
+ * os_posix.c fulfils what is the same on every POSIX system, os_linux.c or
+ * os_darwin.c the rest.
  *
  * Every function returns 0 or a negative errno value unless it says otherwise,
  * and leaves errno alone. Those marked (S) are async-signal-safe. What a system
@@ -259,5 +260,12 @@ struct hyi_os_usage {
     uint64_t minor_faults, major_faults, resident_bytes;
 };
 void hyi_os_usage(struct hyi_os_usage *out);
+
+/* --- for os_*.c alone ----------------------------------------------------- */
+
+/* The negative errno value of a call that returned -1, else 0; errno becomes
+ * what was saved. (S) */
+int hyi_os_result(long r, int saved);
+int hyi_os_native_protection(int protection); /* HYI_OS_* as PROT_* (S) */
 
 #endif

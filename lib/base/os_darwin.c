@@ -1,7 +1,8 @@
 /*
- * os_darwin.c - the contract of os.h on macOS. Written to the contract and
- * never run: README.md lists it so, and no figure is claimed for it. What has
- * no counterpart here says -ENOTSUP, and callers take their fallback.
+ * os_darwin.c - the part of os.h that macOS does its own way. Written to the
+ * contract and never run: README.md lists it so, and no figure is claimed for
+ * it. What has no counterpart here says -ENOTSUP, and callers take their
+ * fallback.
  *
  *      futex        __ulock_wait, __ulock_wake: what libc++ waits with
  *      membarrier   none: both sides fence
@@ -9,7 +10,7 @@
  *      eventfd      a kqueue: a user event and a timer behind one descriptor
  *
  * Invariant: errno is the caller's on return.
- * Upstream: os.h. Downstream: XNU.
+ * Upstream: os.h. Downstream: XNU; os_posix.c has the rest.
  */
 #include "os.h"
 
@@ -18,12 +19,10 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/event.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -32,7 +31,6 @@
 #include <unistd.h>
 
 #include "bits.h"
-#include "process.h"
 
 /* Private interfaces of libSystem, unchanged since macOS 10.12; libc++ and
  * other runtimes wait with them too. */
@@ -47,25 +45,11 @@ enum {
     ULOCK_NO_ERRNO = 0x01000000
 };
 
-/* The negative errno value of a call that returns -1, errno put back. */
-static int result_of(long r, int saved)
-{
-    int e = r < 0 ? -errno : 0;
-
-    errno = saved;
-    return e;
-}
-
 /* --- time, processors, threads ------------------------------------------ */
 
 uint64_t hyi_os_now(void)
 {
     return clock_gettime_nsec_np(CLOCK_MONOTONIC);
-}
-
-size_t hyi_os_page_bytes(void)
-{
-    return (size_t)getpagesize();
 }
 
 unsigned hyi_os_cpu_count(void)
@@ -92,31 +76,6 @@ uint64_t hyi_os_thread_id(void)
 
     pthread_threadid_np(NULL, &id);
     return id;
-}
-
-void hyi_os_thread_yield(void)
-{
-    int saved = errno;
-
-    sched_yield();
-    errno = saved;
-}
-
-int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
-{
-    sigset_t blocked, old;
-    int r;
-
-    sigfillset(&blocked);
-    sigdelset(&blocked, SIGSEGV);
-    sigdelset(&blocked, SIGBUS);
-    sigdelset(&blocked, SIGFPE);
-    sigdelset(&blocked, SIGILL);
-    sigdelset(&blocked, SIGTRAP);
-    pthread_sigmask(SIG_SETMASK, &blocked, &old);
-    r = pthread_create(thread, NULL, entry, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return -r;
 }
 
 size_t hyi_os_signal_stack_bytes(size_t wanted)
@@ -178,23 +137,16 @@ int hyi_os_barrier(void)
 
 /* --- memory --------------------------------------------------------------- */
 
-static int native_protection(int protection)
-{
-    return (protection & HYI_OS_READ ? PROT_READ : 0) |
-           (protection & HYI_OS_WRITE ? PROT_WRITE : 0) |
-           (protection & HYI_OS_EXECUTE ? PROT_EXEC : 0);
-}
-
 /* Without MAP_FIXED an address is a wish that is granted when it is free. */
 int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
                    bool fixed)
 {
     int saved = errno;
-    void *p = mmap(near, bytes, native_protection(protection),
+    void *p = mmap(near, bytes, hyi_os_native_protection(protection),
                    MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
 
     if (p == MAP_FAILED)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     if (fixed && p != near) {
         munmap(p, bytes);
         errno = saved;
@@ -202,21 +154,6 @@ int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
     }
     *out = p;
     return 0;
-}
-
-int hyi_os_release(void *address, size_t bytes)
-{
-    int saved = errno;
-
-    return result_of(munmap(address, bytes), saved);
-}
-
-int hyi_os_protect(void *address, size_t bytes, int protection)
-{
-    int saved = errno;
-
-    return result_of(mprotect(address, bytes, native_protection(protection)),
-                     saved);
 }
 
 /* Fresh pages in place of the old ones, with the protection that the first of
@@ -238,27 +175,14 @@ int hyi_os_decommit(void *address, size_t bytes)
         return -EINVAL;
     p = mmap(address, bytes, info.protection,
              MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return result_of(p == MAP_FAILED ? -1 : 0, saved);
-}
-
-int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
-                    int protection, bool shared)
-{
-    int saved = errno;
-    void *p = mmap(NULL, bytes, native_protection(protection),
-                   shared ? MAP_SHARED : MAP_PRIVATE, fd, (off_t)offset);
-
-    if (p == MAP_FAILED)
-        return result_of(-1, saved);
-    *out = p;
-    return 0;
+    return hyi_os_result(p == MAP_FAILED ? -1 : 0, saved);
 }
 
 int hyi_os_exclude_from_fork(void *address, size_t bytes)
 {
     int saved = errno;
 
-    return result_of(minherit(address, bytes, VM_INHERIT_NONE), saved);
+    return hyi_os_result(minherit(address, bytes, VM_INHERIT_NONE), saved);
 }
 
 /* A shared memory object whose name is gone before anybody can use it. */
@@ -272,11 +196,11 @@ int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
              (unsigned)hyi_os_now());
     file = shm_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (file < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     shm_unlink(path);
     if (fcntl(file, F_SETFD, FD_CLOEXEC) != 0 ||
         ftruncate(file, (off_t)bytes) != 0)
-        r = result_of(-1, saved);
+        r = hyi_os_result(-1, saved);
     if (r != 0)
         close(file);
     else
@@ -365,7 +289,7 @@ static int change(int fd, uintptr_t ident, int16_t filter, uint16_t flags,
     struct kevent k;
 
     EV_SET(&k, ident, filter, flags, fflags, data, NULL);
-    return result_of(kevent(fd, &k, 1, NULL, 0, NULL), saved);
+    return hyi_os_result(kevent(fd, &k, 1, NULL, 0, NULL), saved);
 }
 
 int hyi_os_event_open(struct hyi_os_event *event)
@@ -373,7 +297,7 @@ int hyi_os_event_open(struct hyi_os_event *event)
     int saved = errno, fd = kqueue(), r;
 
     if (fd < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     r = change(fd, EVENT_IDENT, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
     if (r != 0) {
@@ -419,16 +343,6 @@ void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at)
 
 /* --- large mappings ------------------------------------------------------- */
 
-int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
-                       int protection)
-{
-    int saved = errno;
-    void *p = mmap(address, bytes, native_protection(protection),
-                   MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset);
-
-    return result_of(p == MAP_FAILED ? -1 : 0, saved);
-}
-
 int hyi_os_populate(void *address, size_t bytes, bool write)
 {
     (void)address, (void)bytes, (void)write;
@@ -455,7 +369,7 @@ int hyi_os_advise(void *address, size_t bytes, int advice)
     };
     int saved = errno;
 
-    return result_of(madvise(address, bytes, native[advice]), saved);
+    return hyi_os_result(madvise(address, bytes, native[advice]), saved);
 }
 
 /* --- which pages are what ------------------------------------------------- */
@@ -488,16 +402,7 @@ int hyi_os_file_sync(int fd)
 {
     int saved = errno;
 
-    return result_of(fcntl(fd, F_FULLFSYNC), saved);
-}
-
-int hyi_os_file_lock(int fd, bool exclusive)
-{
-    int saved = errno;
-    int r =
-        result_of(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB), saved);
-
-    return r == -EWOULDBLOCK ? -EBUSY : r;
+    return hyi_os_result(fcntl(fd, F_FULLFSYNC), saved);
 }
 
 int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
@@ -508,26 +413,11 @@ int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
 
     /* Blocks are added behind the end of the file only. */
     if (fstat(fd, &s) != 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     if (offset + bytes <= (uint64_t)s.st_size)
         return -ENOTSUP;
     more.fst_length = (off_t)(offset + bytes) - s.st_size;
-    return result_of(fcntl(fd, F_PREALLOCATE, &more), saved);
-}
-
-int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
-{
-    int saved = errno;
-    off_t start = lseek(fd, (off_t)*offset, SEEK_DATA), stop;
-
-    if (start < 0)
-        return result_of(-1, saved);
-    stop = lseek(fd, start, SEEK_HOLE);
-    if (stop < 0)
-        return result_of(-1, saved);
-    *offset = (uint64_t)start;
-    *end = (uint64_t)stop;
-    return 0;
+    return hyi_os_result(fcntl(fd, F_PREALLOCATE, &more), saved);
 }
 
 bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end)
@@ -536,83 +426,7 @@ bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end)
     return false;
 }
 
-int hyi_os_directory_sync(const char *path_of_file)
-{
-    const char *slash = strrchr(path_of_file, '/');
-    size_t length = slash != NULL ? (size_t)(slash - path_of_file) : 0;
-    char path[1024] = ".";
-    int saved = errno, fd, r;
-
-    if (length >= sizeof(path))
-        return -ENAMETOOLONG;
-    if (slash == path_of_file)
-        length = 1; /* the root */
-    if (length != 0) {
-        memcpy(path, path_of_file, length);
-        path[length] = '\0';
-    }
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return result_of(-1, saved);
-    r = result_of(fsync(fd), saved);
-    hyi_os_file_close(fd);
-    return r;
-}
-
 /* --- shared memory by name, and other processes --------------------------- */
-
-int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes)
-{
-    int saved = errno;
-    int file = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
-    int r;
-
-    if (file < 0)
-        return result_of(-1, saved);
-    /* Also where shm_open does not close on exec, or a umask took bits. */
-    fcntl(file, F_SETFD, FD_CLOEXEC);
-    if (fchmod(file, 0600) != 0 || ftruncate(file, (off_t)bytes) != 0) {
-        r = result_of(-1, saved);
-        close(file);
-        shm_unlink(name);
-        errno = saved;
-        return r;
-    }
-    *fd = file;
-    errno = saved;
-    return 0;
-}
-
-int hyi_os_shm_open(int *fd, const char *name)
-{
-    int saved = errno;
-    int file = shm_open(name, O_RDONLY, 0);
-
-    if (file < 0)
-        return result_of(-1, saved);
-    *fd = file;
-    return 0;
-}
-
-int hyi_os_shm_info(int fd, struct hyi_os_shm *out)
-{
-    int saved = errno;
-    struct stat s;
-
-    if (fstat(fd, &s) != 0)
-        return result_of(-1, saved);
-    out->file = (uint64_t)s.st_ino;
-    out->bytes = (uint64_t)s.st_size;
-    out->own = s.st_uid == geteuid() && (s.st_mode & 077) == 0;
-    return 0;
-}
-
-int hyi_os_shm_remove(const char *name)
-{
-    int saved = errno;
-
-    return result_of(shm_unlink(name), saved);
-}
 
 /* read(2) does not work on such a segment here; it is mapped for the copy. */
 int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes)
@@ -639,24 +453,6 @@ int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
     (void)visit;
     (void)arg;
     return -ENOTSUP;
-}
-
-void hyi_os_file_close(int fd)
-{
-    int saved = errno;
-
-    close(fd);
-    errno = saved;
-}
-
-uint64_t hyi_os_user(void)
-{
-    return (uint64_t)geteuid();
-}
-
-uint64_t hyi_os_process_id(void)
-{
-    return (uint64_t)getpid();
 }
 
 uint64_t hyi_os_process_start(uint64_t pid)

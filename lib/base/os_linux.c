@@ -1,33 +1,28 @@
 /*
- * os_linux.c - the contract of os.h on Linux. Constants that older headers
- * lack are defined here; features are probed at run time.
+ * os_linux.c - the part of os.h that Linux does its own way. Constants that
+ * older headers lack are defined here; features are probed at run time.
  *
- * Invariant: errno is the caller's on return (KEEP_ERRNO around each call).
- * Upstream: os.h. Downstream: the kernel.
+ * Invariant: errno is the caller's on return.
+ * Upstream: os.h. Downstream: the kernel; os_posix.c has the rest.
  */
 #include "os.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <linux/magic.h>
 #include <linux/userfaultfd.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/vfs.h>
@@ -64,15 +59,6 @@ enum {
     MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE = 1 << 6
 };
 
-/* The negative errno value of a call that returns -1, errno put back. */
-static int result_of(long r, int saved)
-{
-    int e = r < 0 ? -errno : 0;
-
-    errno = saved;
-    return e;
-}
-
 /* --- time, processors, threads ------------------------------------------ */
 
 uint64_t hyi_os_now(void)
@@ -81,11 +67,6 @@ uint64_t hyi_os_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-size_t hyi_os_page_bytes(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 unsigned hyi_os_cpu_count(void)
@@ -106,7 +87,7 @@ int hyi_os_cpu_pin(unsigned nth)
     cpu_set_t usable, one;
 
     if (sched_getaffinity(0, sizeof(usable), &usable) != 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     CPU_ZERO(&one);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &usable))
@@ -116,34 +97,12 @@ int hyi_os_cpu_pin(unsigned nth)
             break;
         }
     }
-    return result_of(sched_setaffinity(0, sizeof(one), &one), saved);
+    return hyi_os_result(sched_setaffinity(0, sizeof(one), &one), saved);
 }
 
 uint64_t hyi_os_thread_id(void)
 {
     return (uint64_t)syscall(SYS_gettid);
-}
-
-void hyi_os_thread_yield(void)
-{
-    sched_yield();
-}
-
-int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
-{
-    sigset_t blocked, old;
-    int r;
-
-    sigfillset(&blocked);
-    sigdelset(&blocked, SIGSEGV);
-    sigdelset(&blocked, SIGBUS);
-    sigdelset(&blocked, SIGFPE);
-    sigdelset(&blocked, SIGILL);
-    sigdelset(&blocked, SIGTRAP);
-    pthread_sigmask(SIG_SETMASK, &blocked, &old);
-    r = pthread_create(thread, NULL, entry, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return -r;
 }
 
 size_t hyi_os_signal_stack_bytes(size_t wanted)
@@ -168,7 +127,7 @@ int hyi_os_futex_wait(const _Atomic uint32_t *word, uint32_t expected,
         syscall(SYS_futex, word, op, expected, until == HY_FOREVER ? NULL : &ts,
                 NULL, FUTEX_BITSET_MATCH_ANY);
 
-    return result_of(r, saved);
+    return hyi_os_result(r, saved);
 }
 
 void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
@@ -181,36 +140,32 @@ void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
     errno = saved;
 }
 
-int hyi_os_barrier(void)
+/* A kind of membarrier(2), registered at its first use. */
+static int barrier(_Atomic int *probe, int registration, int command)
 {
     int saved = errno;
-    int state =
-        atomic_load_explicit(&hyi_process.barrier, memory_order_relaxed);
+    int state = atomic_load_explicit(probe, memory_order_relaxed);
 
     if (state == HYI_PROBE_UNKNOWN) {
-        long r = syscall(SYS_membarrier, MEMBARRIER_REGISTER_PRIVATE_EXPEDITED,
-                         0, 0);
+        long r = syscall(SYS_membarrier, registration, 0, 0);
 
         state = r == 0 ? HYI_PROBE_YES : HYI_PROBE_NO;
-        atomic_store_explicit(&hyi_process.barrier, state,
-                              memory_order_relaxed);
+        atomic_store_explicit(probe, state, memory_order_relaxed);
     }
     if (state == HYI_PROBE_NO) {
         errno = saved;
         return -ENOTSUP;
     }
-    return result_of(
-        syscall(SYS_membarrier, MEMBARRIER_PRIVATE_EXPEDITED, 0, 0), saved);
+    return hyi_os_result(syscall(SYS_membarrier, command, 0, 0), saved);
+}
+
+int hyi_os_barrier(void)
+{
+    return barrier(&hyi_process.barrier, MEMBARRIER_REGISTER_PRIVATE_EXPEDITED,
+                   MEMBARRIER_PRIVATE_EXPEDITED);
 }
 
 /* --- memory --------------------------------------------------------------- */
-
-static int native_protection(int protection)
-{
-    return (protection & HYI_OS_READ ? PROT_READ : 0) |
-           (protection & HYI_OS_WRITE ? PROT_WRITE : 0) |
-           (protection & HYI_OS_EXECUTE ? PROT_EXEC : 0);
-}
 
 int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
                    bool fixed)
@@ -218,10 +173,11 @@ int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
     int saved = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
                 (fixed ? MAP_FIXED_NOREPLACE : 0);
-    void *p = mmap(near, bytes, native_protection(protection), flags, -1, 0);
+    void *p =
+        mmap(near, bytes, hyi_os_native_protection(protection), flags, -1, 0);
 
     if (p == MAP_FAILED) {
-        int r = result_of(-1, saved);
+        int r = hyi_os_result(-1, saved);
 
         /* Valgrind's word for a size that it does not have. */
         if (r == -EINVAL && bytes != 0)
@@ -237,47 +193,18 @@ int hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
     return 0;
 }
 
-int hyi_os_release(void *address, size_t bytes)
-{
-    int saved = errno;
-
-    return result_of(munmap(address, bytes), saved);
-}
-
-int hyi_os_protect(void *address, size_t bytes, int protection)
-{
-    int saved = errno;
-
-    return result_of(mprotect(address, bytes, native_protection(protection)),
-                     saved);
-}
-
 int hyi_os_decommit(void *address, size_t bytes)
 {
     int saved = errno;
 
-    return result_of(madvise(address, bytes, MADV_DONTNEED), saved);
-}
-
-int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
-                    int protection, bool shared)
-{
-    int saved = errno;
-    void *p = mmap(NULL, bytes, native_protection(protection),
-                   shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, fd,
-                   (off_t)offset);
-
-    if (p == MAP_FAILED)
-        return result_of(-1, saved);
-    *out = p;
-    return 0;
+    return hyi_os_result(madvise(address, bytes, MADV_DONTNEED), saved);
 }
 
 int hyi_os_exclude_from_fork(void *address, size_t bytes)
 {
     int saved = errno;
 
-    return result_of(madvise(address, bytes, MADV_DONTFORK), saved);
+    return hyi_os_result(madvise(address, bytes, MADV_DONTFORK), saved);
 }
 
 int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
@@ -286,9 +213,9 @@ int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
     int file = memfd_create(name, MFD_CLOEXEC);
 
     if (file < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     if (ftruncate(file, (off_t)bytes) != 0) {
-        int r = result_of(-1, saved);
+        int r = hyi_os_result(-1, saved);
 
         close(file);
         errno = saved;
@@ -302,25 +229,9 @@ int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
 
 int hyi_os_barrier_core(void)
 {
-    int saved = errno;
-    int state =
-        atomic_load_explicit(&hyi_process.barrier_core, memory_order_relaxed);
-
-    if (state == HYI_PROBE_UNKNOWN) {
-        long r = syscall(SYS_membarrier,
-                         MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-
-        state = r == 0 ? HYI_PROBE_YES : HYI_PROBE_NO;
-        atomic_store_explicit(&hyi_process.barrier_core, state,
-                              memory_order_relaxed);
-    }
-    if (state == HYI_PROBE_NO) {
-        errno = saved;
-        return -ENOTSUP;
-    }
-    return result_of(
-        syscall(SYS_membarrier, MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0),
-        saved);
+    return barrier(&hyi_process.barrier_core,
+                   MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
+                   MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE);
 }
 
 int hyi_os_code_open(int *fd)
@@ -329,17 +240,14 @@ int hyi_os_code_open(int *fd)
     int file = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 
     if (file < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     *fd = file;
     return 0;
 }
 
 void hyi_os_code_close(int fd)
 {
-    int saved = errno;
-
-    close(fd);
-    errno = saved;
+    hyi_os_file_close(fd);
 }
 
 int hyi_os_code_write(int fd, void *at, const void *bytes, size_t count)
@@ -348,7 +256,7 @@ int hyi_os_code_write(int fd, void *at, const void *bytes, size_t count)
     ssize_t done = pwrite(fd, bytes, count, (off_t)(uintptr_t)at);
 
     if (done < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     return (size_t)done == count ? 0 : -EIO;
 }
 
@@ -358,7 +266,7 @@ int hyi_os_code_read(int fd, const void *at, void *bytes, size_t count)
     ssize_t done = pread(fd, bytes, count, (off_t)(uintptr_t)at);
 
     if (done < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     return (size_t)done == count ? 0 : -EIO;
 }
 
@@ -377,10 +285,12 @@ int hyi_os_code_replace(void *pages, const void *content, size_t bytes)
     if (r == 0 &&
         syscall(SYS_mmap, pages, bytes, PROT_READ | PROT_EXEC,
                 MAP_PRIVATE | MAP_FIXED | MAP_POPULATE, (long)fd, 0L) == -1)
-        r = result_of(-1, saved);
+        r = hyi_os_result(-1, saved);
     hyi_os_code_close(fd);
     return r;
 }
+
+/* --- guards and the number of mappings ------------------------------------ */
 
 /* Guards up to GUARDS_AT_ONCE ranges in one call; false when it can't. */
 static bool guard_together(char *first, size_t guard_bytes, size_t stride,
@@ -440,7 +350,7 @@ int hyi_os_guard(void *first, size_t guard_bytes, size_t stride, size_t count)
         p += now * stride;
         count -= now;
     }
-    r = result_of(r, saved);
+    r = hyi_os_result(r, saved);
     return r == -EINVAL ? -ENOTSUP : r;
 }
 
@@ -455,7 +365,7 @@ void hyi_os_small_pages(void *address, size_t bytes)
 int hyi_os_keep_apart(void *address, size_t bytes)
 {
     int saved = errno;
-    int r = result_of(madvise(address, bytes, MADV_UNMERGEABLE), saved);
+    int r = hyi_os_result(madvise(address, bytes, MADV_UNMERGEABLE), saved);
 
     return r == -EINVAL ? 0 : r; /* a kernel that joins nothing */
 }
@@ -566,21 +476,11 @@ void hyi_os_event_alarm(struct hyi_os_event *event, hy_deadline at)
 
 /* --- large mappings ------------------------------------------------------- */
 
-int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
-                       int protection)
-{
-    int saved = errno;
-    void *p = mmap(address, bytes, native_protection(protection),
-                   MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, (off_t)offset);
-
-    return result_of(p == MAP_FAILED ? -1 : 0, saved);
-}
-
 static int advise(void *address, size_t bytes, int advice)
 {
     int saved = errno;
 
-    return result_of(madvise(address, bytes, advice), saved);
+    return hyi_os_result(madvise(address, bytes, advice), saved);
 }
 
 int hyi_os_populate(void *address, size_t bytes, bool write)
@@ -780,16 +680,7 @@ int hyi_os_file_sync(int fd)
 {
     int saved = errno;
 
-    return result_of(fdatasync(fd), saved);
-}
-
-int hyi_os_file_lock(int fd, bool exclusive)
-{
-    int saved = errno;
-    int r =
-        result_of(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB), saved);
-
-    return r == -EWOULDBLOCK ? -EBUSY : r;
+    return hyi_os_result(fdatasync(fd), saved);
 }
 
 int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
@@ -797,25 +688,9 @@ int hyi_os_file_allocate(int fd, uint64_t offset, uint64_t bytes)
     int saved = errno, r;
 
     do
-        r = result_of(fallocate(fd, 0, (off_t)offset, (off_t)bytes), saved);
+        r = hyi_os_result(fallocate(fd, 0, (off_t)offset, (off_t)bytes), saved);
     while (r == -EINTR);
     return r == -EOPNOTSUPP || r == -ENOSYS ? -ENOTSUP : r;
-}
-
-int hyi_os_file_data(int fd, uint64_t *offset, uint64_t *end)
-{
-    int saved = errno;
-    off_t data = lseek(fd, (off_t)*offset, SEEK_DATA), hole;
-
-    if (data < 0)
-        return result_of(-1, saved);
-    hole = lseek(fd, data, SEEK_HOLE);
-    if (hole < 0)
-        return result_of(-1, saved);
-    *offset = (uint64_t)data;
-    *end = (uint64_t)hole;
-    errno = saved;
-    return 0;
 }
 
 /* The space shows as data: where touching one costs nothing, it stays a hole.
@@ -859,83 +734,7 @@ bool hyi_os_holes_take_space(int fd, uint64_t offset, uint64_t end)
     return takes;
 }
 
-int hyi_os_directory_sync(const char *path_of_file)
-{
-    const char *slash = strrchr(path_of_file, '/');
-    size_t length = slash == NULL ? 0 : (size_t)(slash - path_of_file) + 1;
-    int saved = errno, fd, r;
-    char folder[PATH_MAX] = ".";
-
-    if (length >= sizeof(folder))
-        return -ENAMETOOLONG;
-    if (length != 0) {
-        memcpy(folder, path_of_file, length);
-        folder[length] = '\0';
-    }
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return result_of(-1, saved);
-    r = result_of(fsync(fd), saved);
-    close(fd);
-    errno = saved;
-    /* Some file systems have no such operation on a directory. */
-    return r == -EINVAL ? 0 : r;
-}
-
 /* --- shared memory by name, and other processes --------------------------- */
-
-int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes)
-{
-    int saved = errno;
-    int file = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
-    int r;
-
-    if (file < 0)
-        return result_of(-1, saved);
-    /* Also where shm_open does not close on exec, or a umask took bits. */
-    fcntl(file, F_SETFD, FD_CLOEXEC);
-    if (fchmod(file, 0600) != 0 || ftruncate(file, (off_t)bytes) != 0) {
-        r = result_of(-1, saved);
-        close(file);
-        shm_unlink(name);
-        errno = saved;
-        return r;
-    }
-    *fd = file;
-    errno = saved;
-    return 0;
-}
-
-int hyi_os_shm_open(int *fd, const char *name)
-{
-    int saved = errno;
-    int file = shm_open(name, O_RDONLY, 0);
-
-    if (file < 0)
-        return result_of(-1, saved);
-    *fd = file;
-    return 0;
-}
-
-int hyi_os_shm_info(int fd, struct hyi_os_shm *out)
-{
-    int saved = errno;
-    struct stat s;
-
-    if (fstat(fd, &s) != 0)
-        return result_of(-1, saved);
-    out->file = (uint64_t)s.st_ino;
-    out->bytes = (uint64_t)s.st_size;
-    out->own = s.st_uid == geteuid() && (s.st_mode & 077) == 0;
-    return 0;
-}
-
-int hyi_os_shm_remove(const char *name)
-{
-    int saved = errno;
-
-    return result_of(shm_unlink(name), saved);
-}
 
 int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes)
 {
@@ -943,7 +742,7 @@ int hyi_os_shm_read(int fd, uint64_t offset, void *out, size_t bytes)
     ssize_t done = pread(fd, out, bytes, (off_t)offset);
 
     if (done < 0)
-        return result_of(-1, saved);
+        return hyi_os_result(-1, saved);
     return (size_t)done == bytes ? 0 : -EIO;
 }
 
@@ -963,24 +762,6 @@ int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
     closedir(folder);
     errno = saved;
     return r;
-}
-
-void hyi_os_file_close(int fd)
-{
-    int saved = errno;
-
-    close(fd);
-    errno = saved;
-}
-
-uint64_t hyi_os_user(void)
-{
-    return (uint64_t)geteuid();
-}
-
-uint64_t hyi_os_process_id(void)
-{
-    return (uint64_t)getpid();
 }
 
 /* The whole of a small file of /proc, with a zero at the end; "" when it cannot
