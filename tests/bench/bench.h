@@ -8,12 +8,19 @@
  * The contenders of a row run in turn, again and again, at least five times, so
  * that what disturbs the machine disturbs all of them. A run returns its figure
  * (nanoseconds an operation, operations a second, ...); the row keeps median
- * and minimum (maximum where more is better), and how many times better the
- * first contender's median is than each other one's.
+ * and best (the least, or the most where more is better) of every contender,
+ * and how many times better the first one's median is than each other one's.
  *
- * Each program prints its yardsticks (an indirect call, a system call, reading
- * memory) and a Markdown table, and writes the same as JSON. Peers that are not
- * on the system are named as absent.
+ * Two threads that share a core, or whose virtual processors are taken away,
+ * measure the neighbours. So a row of two threads (gated) takes a repeat only
+ * when two lines of memory travel there and back within 160 ns before it and
+ * after it, tries again for a while, and is marked as noisy when that did not
+ * help. No repeat is ever left out for its own figures.
+ *
+ * Each program prints the machine, its command, its yardsticks (an indirect
+ * call, a system call, reading memory) and a Markdown table, and writes the
+ * same as JSON. Peers that are not on the system are named as absent, and what
+ * cannot be measured yet has a row that says why.
  *
  * A figure whose payload was not checked is not a figure: every run verifies
  * what it moved or computed and calls bench_wrong when that is not right.
@@ -43,7 +50,8 @@ struct bench_row {
     const char *unit;
     const char *target; /* ours, in the words of the design documents */
     bool more_is_better;
-    bool gated;       /* two threads: noisy unless lines travel fast */
+    bool gated;       /* two threads: only while lines travel fast */
+    bool counted;     /* a count, not a time: taken once */
     unsigned repeats; /* 0: as usual; never below 5 */
 };
 
@@ -70,6 +78,13 @@ unsigned bench_cpu_count(void);
 
 /* Two lines between two processors, there and back, in ns. */
 double bench_pingpong(void);
+
+/* Reads all of it and does next to nothing else; a multiple of 256 bytes. */
+void bench_read(const void *p, size_t bytes);
+
+/* Lines of a file, or the number behind a word that one of them starts with. */
+uint64_t bench_count_lines(const char *path);
+uint64_t bench_field(const char *path, const char *word);
 
 /* Ends the program: a payload or a result was not what it must be. */
 #ifdef __cplusplus

@@ -15,11 +15,14 @@
 #include <hyperion/sync.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #if defined(__has_include)
@@ -177,12 +180,15 @@ static hy_runtime *runtime_of(unsigned workers, unsigned flags)
     return rt;
 }
 
-static void spawn(hy_runtime *rt, void (*entry)(void *), void *arg, int worker)
+/* worker 0: any; flags: HY_FIBER_... */
+static void spawn(hy_runtime *rt, void (*entry)(void *), void *arg, int worker,
+                  unsigned flags)
 {
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
 
     o.worker = worker;
-    if (hy_fiber_spawn(rt, entry, arg, worker != 0 ? &o : NULL, NULL) != 0)
+    o.flags = flags;
+    if (hy_fiber_spawn(rt, entry, arg, &o, NULL) != 0)
         bench_wrong("no fiber");
 }
 
@@ -216,7 +222,7 @@ static double yields(void *load)
     memset(&shared, 0, sizeof(shared));
     shared.rounds = l->count / l->fibers + 1;
     for (unsigned i = 0; i < l->fibers; i++)
-        spawn(rt, yielder, NULL, 0);
+        spawn(rt, yielder, NULL, 0, l->flags);
     run(rt);
     return (double)(shared.end - shared.start) /
            (double)(shared.rounds * l->fibers);
@@ -247,7 +253,7 @@ static double spawns(void *count)
     uint64_t n = *(uint64_t *)count;
 
     memset(&shared, 0, sizeof(shared));
-    spawn(rt, spawner, count, 0);
+    spawn(rt, spawner, count, 0, 0);
     run(rt);
     if (shared.ran != n)
         bench_wrong("spawned");
@@ -287,7 +293,7 @@ static double skynet(void *load)
     struct node root = {0, l->count, 0};
     uint64_t start;
 
-    spawn(rt, skynet_node, &root, 0);
+    spawn(rt, skynet_node, &root, 0, 0);
     start = bench_now();
     run(rt);
     if (root.sum != l->count * (l->count - 1) / 2)
@@ -295,88 +301,135 @@ static double skynet(void *load)
     return (double)(bench_now() - start) / (double)l->count;
 }
 
-/* --- many fibers ---------------------------------------------------------- */
-
-static uint64_t field_of(const char *path, const char *field)
+/* How many times faster two workers are than one. */
+static double skynet_gain(void *count)
 {
-    FILE *file = fopen(path, "r");
-    char line[256];
-    uint64_t value = 0, lines = 0;
+    struct fiber_load load = {0, *(uint64_t *)count, 1, 0};
+    double one = skynet(&load);
 
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        lines++;
-        if (field != NULL && strncmp(line, field, strlen(field)) == 0)
-            value = strtoull(line + strlen(field), NULL, 10);
-    }
-    if (file != NULL)
-        fclose(file);
-    return field != NULL ? value : lines;
+    load.workers = 2;
+    return one / skynet(&load);
 }
+
+/* --- many fibers ---------------------------------------------------------- */
 
 static struct {
     hy_event gate;
-    uint64_t parked, kib_before, kib_parked, maps_before, maps_parked;
-    double bytes_each, maps;
+    uint64_t spawned, parked, counted;
+    uint64_t kib_before, kib_parked, maps_before, maps_parked;
+    uint64_t overflows; /* this one uses more stack than it has */
 } crowd;
+
+/* Goes down by 512 bytes a call, so that no guard page is leapt over. */
+static __attribute__((noinline)) unsigned go_down(unsigned calls)
+{
+    volatile char frame[512];
+
+    frame[0] = (char)calls;
+    if (calls == 0)
+        return 0;
+    return go_down(calls - 1) + (unsigned)frame[0];
+}
 
 static void park(void *arg)
 {
+    unsigned deep;
+
     (void)arg;
-    crowd.parked++;
+    if (++crowd.parked == crowd.overflows) {
+        deep = go_down(2 * STACK_BYTES / 512);
+        BENCH_USE(deep);
+    }
     hy_event_wait(&crowd.gate, HY_FOREVER);
 }
 
-/* Runs last: all others are parked by then. */
+/* When all others are parked, or no more of them come. */
 static void count_crowd(void *arg)
 {
-    uint64_t wanted = *(uint64_t *)arg;
+    uint64_t before = 0;
 
-    while (crowd.parked < wanted)
+    (void)arg;
+    for (int idle = 0; crowd.parked < crowd.spawned && idle < 1000; idle++) {
+        if (crowd.parked != before)
+            idle = 0;
+        before = crowd.parked;
         hy_fiber_yield();
-    crowd.kib_parked = field_of("/proc/self/status", "VmRSS:");
-    crowd.maps_parked = field_of("/proc/self/maps", NULL);
+    }
+    crowd.counted = crowd.parked;
+    crowd.kib_parked = bench_field("/proc/self/status", "VmRSS:");
+    crowd.maps_parked = bench_count_lines("/proc/self/maps");
     hy_event_set(&crowd.gate);
 }
 
-static uint64_t crowd_wanted(void)
+static void gather(uint64_t wanted, uint64_t overflows)
 {
-    uint64_t free_kib = field_of("/proc/meminfo", "MemAvailable:");
-    uint64_t wanted = bench_is_quick() ? 50000 : 1000000;
+    hy_runtime *rt = runtime_of(1, 0);
 
-    /* 8 KiB each, and half of the memory at most. */
-    return wanted < free_kib / 16 ? wanted : free_kib / 16;
+    memset(&crowd, 0, sizeof(crowd));
+    crowd.overflows = overflows;
+    crowd.kib_before = bench_field("/proc/self/status", "VmRSS:");
+    crowd.maps_before = bench_count_lines("/proc/self/maps");
+    while (crowd.spawned < wanted &&
+           hy_fiber_spawn(rt, park, NULL, NULL, NULL) == 0)
+        crowd.spawned++;
+    spawn(rt, count_crowd, NULL, 0, 0);
+    run(rt);
 }
 
 static double crowd_fibers(void *arg)
 {
-    uint64_t wanted = crowd_wanted();
-    hy_runtime *rt = runtime_of(1, 0);
+    uint64_t free_kib = bench_field("/proc/meminfo", "MemAvailable:");
+    uint64_t wanted = bench_is_quick() ? 50000 : 1000000;
 
     (void)arg;
-    memset(&crowd, 0, sizeof(crowd));
-    crowd.kib_before = field_of("/proc/self/status", "VmRSS:");
-    crowd.maps_before = field_of("/proc/self/maps", NULL);
-    for (uint64_t i = 0; i < wanted; i++)
-        if (hy_fiber_spawn(rt, park, NULL, NULL, NULL) != 0)
-            break;
-    spawn(rt, count_crowd, &wanted, 0);
-    run(rt);
-    crowd.bytes_each = (double)(crowd.kib_parked - crowd.kib_before) * 1024.0 /
-                       (double)crowd.parked;
-    crowd.maps = (double)(crowd.maps_parked - crowd.maps_before);
-    return (double)crowd.parked;
+    /* 8 KiB each, and half of the memory at most. */
+    gather(wanted < free_kib / 16 ? wanted : free_kib / 16, 0);
+    return (double)crowd.counted;
 }
 
+/* Of the crowd that was gathered last. */
 static double crowd_bytes(void *arg)
 {
     (void)arg;
-    return crowd.bytes_each;
+    return (double)(crowd.kib_parked - crowd.kib_before) * 1024.0 /
+           (double)crowd.counted;
 }
 
 static double crowd_maps(void *arg)
 {
     (void)arg;
-    return crowd.maps;
+    return (double)(crowd.maps_parked - crowd.maps_before);
+}
+
+enum { OVERFLOWS = 8 };
+
+/* In a process of its own, which must die at the guard. */
+static bool is_caught(uint64_t wanted, uint64_t overflows)
+{
+    struct rlimit no_core = {0, 0};
+    pid_t child;
+    int status = 0;
+
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &no_core);
+        gather(wanted, overflows);
+        _exit(0);
+    }
+    return child > 0 && waitpid(child, &status, 0) == child &&
+           WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+static double overflows_caught(void *arg)
+{
+    uint64_t wanted = bench_is_quick() ? 20000 : 100000;
+    double caught = 0;
+
+    (void)arg;
+    for (uint64_t i = 0; i < OVERFLOWS; i++)
+        caught += is_caught(wanted, 1 + i * (wanted - 1) / (OVERFLOWS - 1));
+    return caught;
 }
 
 /* --- waking another processor --------------------------------------------- */
@@ -406,15 +459,16 @@ static void answer_bell(void *arg)
     }
 }
 
-/* Half of a round trip between fibers of two workers. */
-static double wake_fibers(void *flags)
+/* Half of a round trip between fibers of two workers that never sleep. */
+static double wake_spinning(void *arg)
 {
-    hy_runtime *rt = runtime_of(2, HY_RUNTIME_PIN | *(unsigned *)flags);
+    hy_runtime *rt = runtime_of(2, HY_RUNTIME_PIN | HY_RUNTIME_SPIN);
 
+    (void)arg;
     memset(&bell, 0, sizeof(bell));
-    bell.rounds = bench_scale(*(unsigned *)flags != 0 ? 50000 : 5000);
-    spawn(rt, ring_bell, NULL, 1);
-    spawn(rt, answer_bell, NULL, 2);
+    bell.rounds = bench_scale(50000);
+    spawn(rt, ring_bell, NULL, 1, 0);
+    spawn(rt, answer_bell, NULL, 2, 0);
     run(rt);
     return (double)(shared.end - shared.start) / (double)bell.rounds / 2;
 }
@@ -425,39 +479,104 @@ static double half_pingpong(void *arg)
     return bench_pingpong() / 2;
 }
 
-static _Atomic uint32_t futex_word;
+/*
+ * Waking one that sleeps in the kernel: from just before the wake to the first
+ * instruction of the sleeper. The waker waits first, for longer than anyone
+ * spins before he sleeps.
+ */
+enum { DOZE_NS = 200000 };
 
-static void futex_hand_over(uint32_t mine, uint64_t rounds)
+static struct {
+    hy_sem sem;
+    _Atomic uint32_t futex;
+    _Atomic uint64_t woken; /* pairs with wake_one's wait for it */
+    uint64_t rounds, at, total;
+} nap;
+
+static void wake_one(uint64_t round, void (*wake)(void))
 {
-    for (uint64_t i = 0; i < rounds; i++) {
-        while (atomic_load(&futex_word) != mine)
-            syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 1 - mine, NULL);
-        atomic_store(&futex_word, 1 - mine);
-        syscall(SYS_futex, &futex_word, FUTEX_WAKE_PRIVATE, 1);
+    uint64_t until = bench_now() + DOZE_NS;
+
+    while (bench_now() < until)
+        ;
+    nap.at = bench_now();
+    wake();
+    while (atomic_load(&nap.woken) != round)
+        ;
+}
+
+static void was_woken(uint64_t round)
+{
+    nap.total += bench_now() - nap.at;
+    atomic_store(&nap.woken, round);
+}
+
+static void post_sem(void)
+{
+    hy_sem_post(&nap.sem, 1);
+}
+
+static void post_futex(void)
+{
+    atomic_fetch_add(&nap.futex, 1);
+    syscall(SYS_futex, &nap.futex, FUTEX_WAKE_PRIVATE, 1);
+}
+
+static void waker(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = 1; i <= nap.rounds; i++)
+        wake_one(i, post_sem);
+}
+
+static void sleeper(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = 1; i <= nap.rounds; i++) {
+        hy_sem_wait(&nap.sem, HY_FOREVER);
+        was_woken(i);
     }
 }
 
-static void *futex_other(void *arg)
+static void *futex_sleeper(void *arg)
 {
     bench_pin(1);
-    futex_hand_over(1, *(uint64_t *)arg);
-    return NULL;
+    for (uint64_t i = 1; i <= nap.rounds; i++) {
+        while (atomic_load(&nap.futex) < i)
+            syscall(SYS_futex, &nap.futex, FUTEX_WAIT_PRIVATE,
+                    (uint32_t)(i - 1), NULL);
+        was_woken(i);
+    }
+    return arg;
 }
 
-static double futex_wake(void *arg)
+static double wake_sleeping(void *arg)
 {
-    uint64_t rounds = bench_scale(5000), start;
+    hy_runtime *rt = runtime_of(2, HY_RUNTIME_PIN);
+
+    (void)arg;
+    memset(&nap, 0, sizeof(nap));
+    nap.rounds = bench_scale(1000);
+    spawn(rt, waker, NULL, 1, 0);
+    spawn(rt, sleeper, NULL, 2, 0);
+    run(rt);
+    return (double)nap.total / (double)nap.rounds;
+}
+
+static double wake_futex(void *arg)
+{
     pthread_t t;
 
     (void)arg;
-    atomic_store(&futex_word, 0);
+    memset(&nap, 0, sizeof(nap));
+    nap.rounds = bench_scale(1000);
     bench_pin(0);
-    if (pthread_create(&t, NULL, futex_other, &rounds) != 0)
+    if (pthread_create(&t, NULL, futex_sleeper, NULL) != 0)
         bench_wrong("no thread");
-    start = bench_now();
-    futex_hand_over(0, rounds);
+    for (uint64_t i = 1; i <= nap.rounds; i++)
+        wake_one(i, post_futex);
     pthread_join(t, NULL);
-    return (double)(bench_now() - start) / (double)rounds / 2;
+    return (double)nap.total / (double)nap.rounds;
 }
 
 /* --- the table ------------------------------------------------------------ */
@@ -501,6 +620,9 @@ static void rows_switch(void)
     row.what = "out-of-line switch, different call sites";
     row.target = "";
     bench_row_run(&row, two, COUNT(two));
+    row.what = "the same, with the floating-point environment";
+    row.target = "at most fcontext";
+    bench_row_skip(&row, "raw contexts have no such switch; fibers below");
     row.what = "64 contexts, each yielding through 5 nested calls";
     row.target = "3.5x fcontext";
     bench_row_run(&row, deep, COUNT(deep));
@@ -510,7 +632,7 @@ static void row_yield(unsigned fibers, uint64_t count, const char *what,
                       const char *target)
 {
     struct bench_row row = {.what = what, .unit = "ns", .target = target};
-    struct fiber_load load = {fibers, bench_scale(count), 1};
+    struct fiber_load load = {fibers, bench_scale(count), 1, 0};
     struct bench_contender c[] = {
         {"hy_fiber_yield", yields, &load, NULL},
         peer("Boost.Fiber", boost_fiber_yield, &load)};
@@ -519,90 +641,159 @@ static void row_yield(unsigned fibers, uint64_t count, const char *what,
     bench_row_run(&row, c, COUNT(c));
 }
 
+/* Boost.Fiber always keeps the environment. */
+static void row_environment(void)
+{
+    struct bench_row row = {
+        .what = "yield, 2 fibers that keep a floating-point environment",
+        .unit = "ns",
+        .target = "4x Boost.Fiber"};
+    struct fiber_load with = {2, bench_scale(4000000), 1, HY_FIBER_FP_ENV};
+    struct fiber_load without = {2, bench_scale(4000000), 1, 0};
+    struct bench_contender c[] = {
+        {"HY_FIBER_FP_ENV", yields, &with, NULL},
+        {"hy_fiber_yield without", yields, &without, NULL},
+        peer("Boost.Fiber", boost_fiber_yield, &without)};
+
+    bench_row_run(&row, c, COUNT(c));
+}
+
 static void row_spawn(void)
 {
     uint64_t n = bench_scale(200000);
-    struct bench_row row = {
-        .what = "spawn, run, join", .unit = "ns", .target = "8x Boost.Fiber"};
+    struct bench_row row = {.what = "spawn, run, join",
+                            .unit = "ns",
+                            .target = "8x Boost.Fiber, 1.7x argobots"};
     struct bench_contender c[] = {{"hy_fiber_spawn", spawns, &n, NULL},
                                   peer("Boost.Fiber", boost_fiber_spawn, &n)};
 
     bench_row_run(&row, c, COUNT(c));
 }
 
-static void row_skynet(unsigned workers, const char *what, const char *target)
+static void rows_skynet(void)
 {
-    struct bench_row row = {
-        .what = what, .unit = "ns/fiber", .target = target, .repeats = 5};
-    struct fiber_load load = {0, bench_is_quick() ? 10000 : 1000000, workers};
-    struct fiber_load small = {0, 10000, 1};
-    struct bench_contender c[] = {
-        {"hy_fiber", skynet, &load, NULL},
+    uint64_t leaves = bench_is_quick() ? 10000 : 1000000;
+    struct bench_row row = {.what = "skynet, one worker",
+                            .unit = "ns/fiber",
+                            .target = "30 ns at most",
+                            .repeats = 5};
+    struct bench_row gain = {.what = "skynet, gain of a second worker",
+                             .unit = "times",
+                             .target = "1.6",
+                             .more_is_better = true,
+                             .gated = true,
+                             .repeats = 5};
+    struct fiber_load one = {0, leaves, 1, 0}, two = {0, leaves, 2, 0};
+    struct fiber_load small = {0, 10000, 1, 0};
+    struct bench_contender a[] = {
+        {"hy_fiber", skynet, &one, NULL},
         peer("Boost.Fiber, 10,000", boost_fiber_skynet, &small)};
+    struct bench_contender b = {"hy_fiber", skynet, &two, NULL};
+    struct bench_contender c = {"hy_fiber", skynet_gain, &leaves, NULL};
 
-    bench_row_run(&row, c, workers == 1 ? 2 : 1);
+    bench_row_run(&row, a, COUNT(a));
+    row.what = "skynet, two workers";
+    row.target = "";
+    row.gated = true;
+    if (bench_cpu_count() < 2) {
+        bench_row_skip(&row, "one processor only");
+        return;
+    }
+    bench_row_run(&row, &b, 1);
+    bench_row_run(&gain, &c, 1);
 }
 
 static void rows_crowd(void)
 {
+    static char what[64];
     struct bench_row row = {.what = "live guarded fibers",
                             .unit = "fibers",
                             .target = "1,000,000",
                             .more_is_better = true,
-                            .repeats = 5};
+                            .counted = true};
     struct bench_row bytes = {.what = "memory of an idle guarded fiber",
                               .unit = "bytes",
-                              .target = "4,400 at most"};
+                              .target = "4,400 at most",
+                              .counted = true};
     struct bench_row maps = {.what = "mappings that hold all of them",
                              .unit = "mappings",
-                             .target = "40 at most"};
+                             .target = "40 at most",
+                             .counted = true};
+    struct bench_row overflow = {.what = what,
+                                 .unit = "of 8",
+                                 .target = "all",
+                                 .more_is_better = true,
+                                 .counted = true};
     struct bench_contender c = {"hy_fiber", crowd_fibers, NULL, NULL};
-    struct bench_contender b = {"hy_fiber", crowd_bytes, NULL, NULL};
+    struct bench_contender b[] = {
+        {"hy_fiber", crowd_bytes, NULL, NULL},
+        peer("Boost.Fiber, no guard", boost_fiber_bytes, NULL)};
     struct bench_contender m = {"hy_fiber", crowd_maps, NULL, NULL};
+    struct bench_contender o = {"hy_fiber", overflows_caught, NULL, NULL};
 
+    snprintf(what, sizeof(what), "overflows caught, one among %s fibers",
+             bench_is_quick() ? "20,000" : "100,000");
     bench_row_run(&row, &c, 1);
-    bench_row_run(&bytes, &b, 1);
+    bench_row_run(&bytes, b, COUNT(b));
+    bytes.what = "the same, compacted while parked";
+    bytes.target = "350 (stretch)";
+    bench_row_skip(&bytes, "parked stacks are not compacted yet");
     bench_row_run(&maps, &m, 1);
+    bench_row_run(&overflow, &o, 1);
 }
 
 static void rows_wake(void)
 {
-    static unsigned spin = HY_RUNTIME_SPIN, sleeping = 0;
     struct bench_row row = {.what = "wake a fiber on another core, spinning",
                             .unit = "ns",
                             .target = "150 ns at most",
                             .gated = true};
-    struct bench_contender a[] = {{"hy_sem_post", wake_fibers, &spin, NULL},
+    struct bench_contender a[] = {{"hy_sem_post", wake_spinning, NULL, NULL},
                                   {"one line", half_pingpong, NULL, NULL}};
-    struct bench_contender b[] = {{"hy_sem_post", wake_fibers, &sleeping, NULL},
-                                  {"bare futex", futex_wake, NULL, NULL}};
+    struct bench_contender b[] = {{"hy_sem_post", wake_sleeping, NULL, NULL},
+                                  {"bare futex", wake_futex, NULL, NULL}};
 
+    if (bench_cpu_count() < 2) {
+        bench_row_skip(&row, "one processor only");
+        return;
+    }
     bench_row_run(&row, a, COUNT(a));
-    row.what = "the same, asleep";
+    row.what = "the same, asleep in the kernel";
     row.target = "1.2x a bare futex at most";
     bench_row_run(&row, b, COUNT(b));
+}
+
+/* 100,000 fibers in the full form, on stacks of pages and of huge pages. */
+static void rows_yield(void)
+{
+    struct bench_row huge = {.what = "the same on huge-page stacks",
+                             .unit = "ns",
+                             .target = "6x Photon"};
+
+    row_yield(2, 4000000, "yield, 2 fibers", "1.4x argobots and neco");
+    row_yield(1000, 4000000, "yield, 1,000 fibers",
+              "4x Boost.Fiber, 1.4x Photon");
+    if (bench_is_quick())
+        row_yield(10000, 1000000, "yield, 10,000 fibers", "");
+    else
+        row_yield(100000, 1000000, "yield, 100,000 fibers", "2.3x Photon");
+    bench_row_skip(&huge, "HY_FIBER_HUGE_STACK is not offered yet");
+    row_environment();
 }
 
 int main(int argc, char **argv)
 {
     bench_begin(argc, argv, "fibers");
+    rows_crowd(); /* first: resident memory, and no heap in use yet */
     rows_switch();
-    row_yield(2, 4000000, "yield, 2 fibers", "4x Boost.Fiber");
-    row_yield(1000, 4000000, "yield, 1,000 fibers", "4x Boost.Fiber");
-    if (bench_is_quick())
-        row_yield(10000, 1000000, "yield, 10,000 fibers", "");
-    else
-        row_yield(100000, 1000000, "yield, 100,000 fibers", "2.3x Photon");
+    rows_yield();
     row_spawn();
-    row_skynet(1, "skynet, one worker", "30 ns at most");
-    if (bench_cpu_count() >= 2) {
-        row_skynet(2, "skynet, two workers", "1.6x one worker");
-        rows_wake();
-    }
-    rows_crowd();
+    rows_skynet();
+    rows_wake();
     bench_note("fcontext keeps the floating-point environment, "
                "hy_context_switch does not. Boost.Fiber runs on one thread "
                "with 16 KiB stacks from malloc, without guards; ours are 64 "
-               "KiB and guarded.");
+               "KiB and guarded. Debian does not package argobots, Photon, "
+               "neco, marl, libaco and minicoro.");
     return bench_end();
 }

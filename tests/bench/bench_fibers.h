@@ -17,6 +17,7 @@ struct fiber_load {
     unsigned fibers;
     uint64_t count; /* of yields, or of leaves */
     unsigned workers;
+    unsigned flags; /* HY_FIBER_... of each fiber; peers have none */
 };
 
 #ifdef __cplusplus
@@ -30,6 +31,7 @@ BENCH_CXX_PEER(double (*const fcontext_nested)(void *count));
 BENCH_CXX_PEER(double (*const boost_fiber_yield)(void *load));
 BENCH_CXX_PEER(double (*const boost_fiber_spawn)(void *count));
 BENCH_CXX_PEER(double (*const boost_fiber_skynet)(void *load));
+BENCH_CXX_PEER(double (*const boost_fiber_bytes)(void *arg));
 
 #ifdef __cplusplus
 }

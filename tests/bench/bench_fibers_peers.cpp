@@ -232,9 +232,32 @@ double skynet(void *load)
     return static_cast<double>(bench_now() - start) / static_cast<double>(n);
 }
 
+/* Resident bytes of each of 20,000 fibers that wait. */
+double bytes(void *)
+{
+    enum { MANY = 20000 };
+    uint64_t before = bench_field("/proc/self/status", "VmRSS:");
+    std::vector<fibers::fiber> all;
+    bool open = false;
+
+    all.reserve(MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        all.emplace_back(std::allocator_arg, allocator(16384), [&] {
+            while (!open)
+                boost::this_fiber::yield();
+        });
+    boost::this_fiber::yield();
+    before = bench_field("/proc/self/status", "VmRSS:") - before;
+    open = true;
+    for (auto &fiber : all)
+        fiber.join();
+    return static_cast<double>(before) * 1024 / MANY;
+}
+
 } // namespace
 
 extern "C" {
+extern double (*const boost_fiber_bytes)(void *) = bytes;
 extern double (*const boost_fiber_yield)(void *) = yield;
 extern double (*const boost_fiber_spawn)(void *) = spawn;
 extern double (*const boost_fiber_skynet)(void *) = skynet;
@@ -243,6 +266,7 @@ extern double (*const boost_fiber_skynet)(void *) = skynet;
 #else
 
 extern "C" {
+extern double (*const boost_fiber_bytes)(void *) = nullptr;
 extern double (*const boost_fiber_yield)(void *) = nullptr;
 extern double (*const boost_fiber_spawn)(void *) = nullptr;
 extern double (*const boost_fiber_skynet)(void *) = nullptr;

@@ -4,8 +4,8 @@
  *
  *      RING_LOOPS(mine, reset(), push(&item) succeeded, pop(&item) succeeded)
  *
- * Wait policy of all loops: one pause between tries. Every item's value is
- * checked. Upstream: bench_ring.c. Downstream: bench.h.
+ * Wait policy of all loops: one pause between tries (none in the round trip).
+ * Every item's value is checked. Upstream: bench_ring.c. Downstream: bench.h.
  */
 #ifndef HY_BENCH_RING_H
 #define HY_BENCH_RING_H
@@ -36,12 +36,13 @@ struct ring_peer {
 extern "C" {
 #endif
 
-/* From bench_ring_peers.cpp and bench_ring_ck.c; absent ones have no name. */
+/* From bench_ring_*.c and bench_ring_peers.cpp; absent ones have no name. */
 BENCH_CXX_PEER(const struct ring_peer ring_boost);
 BENCH_CXX_PEER(const struct ring_peer ring_boost_batch);
 BENCH_CXX_PEER(const struct ring_peer ring_boost_wide);
 BENCH_CXX_PEER(const struct ring_peer ring_readerwriter);
 extern const struct ring_peer ring_ck;
+extern const struct ring_peer ring_rte, ring_rte_burst, ring_rte_wide;
 
 #ifdef __cplusplus
 }
@@ -164,5 +165,33 @@ static inline uint64_t wide_expected(uint64_t i)
 {
     return WIDE_WORDS * i + WIDE_WORDS * (WIDE_WORDS - 1) / 2;
 }
+
+/* For rings that copy wide items in and out, in batches. */
+#define RING_COPY_LOOPS(name, PUSH_N, POP_N)                                   \
+    static void name##_produce(uint64_t count)                                 \
+    {                                                                          \
+        struct wide_item items[RING_BATCH];                                    \
+        for (uint64_t i = 0; i < count; i += RING_BATCH) {                     \
+            uint64_t done = 0;                                                 \
+            for (uint64_t k = 0; k < RING_BATCH; k++)                          \
+                wide_fill(&items[k], i + k);                                   \
+            while ((done += (uint64_t)PUSH_N(items + done,                     \
+                                             RING_BATCH - done)) < RING_BATCH) \
+                ring_pause();                                                  \
+        }                                                                      \
+    }                                                                          \
+    static void name##_consume(uint64_t count)                                 \
+    {                                                                          \
+        struct wide_item items[RING_BATCH];                                    \
+        uint64_t n;                                                            \
+        for (uint64_t i = 0; i < count; i += n) {                              \
+            n = (uint64_t)POP_N(items, RING_BATCH);                            \
+            for (uint64_t k = 0; k < n; k++)                                   \
+                if (wide_sum(&items[k]) != wide_expected(i + k))               \
+                    bench_wrong(#name " payload");                             \
+            if (n == 0)                                                        \
+                ring_pause();                                                  \
+        }                                                                      \
+    }
 
 #endif

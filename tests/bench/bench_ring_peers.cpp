@@ -40,35 +40,9 @@ static void boost_wide_reset(void)
     boost_wide_one.reset();
 }
 
-static void boost_wide_produce(uint64_t count)
-{
-    wide_item items[RING_BATCH];
-
-    for (uint64_t i = 0; i < count; i += RING_BATCH) {
-        uint64_t done = 0;
-
-        for (uint64_t k = 0; k < RING_BATCH; k++)
-            wide_fill(&items[k], i + k);
-        while ((done += boost_wide_one.push(items + done, RING_BATCH - done)) <
-               RING_BATCH)
-            ring_pause();
-    }
-}
-
-static void boost_wide_consume(uint64_t count)
-{
-    wide_item items[RING_BATCH];
-    uint64_t n;
-
-    for (uint64_t i = 0; i < count; i += n) {
-        n = boost_wide_one.pop(items, RING_BATCH);
-        for (uint64_t k = 0; k < n; k++)
-            if (wide_sum(&items[k]) != wide_expected(i + k))
-                bench_wrong("boost wide payload");
-        if (n == 0)
-            ring_pause();
-    }
-}
+#define WIDE_PUSH_N(items, n) boost_wide_one.push(items, n)
+#define WIDE_POP_N(items, n)  boost_wide_one.pop(items, n)
+RING_COPY_LOOPS(boost_wide, WIDE_PUSH_N, WIDE_POP_N)
 
 extern const struct ring_peer ring_boost = {"boost::lockfree::spsc_queue",
                                             boost_reset,
