@@ -23,71 +23,70 @@
 /* --- which files ------------------------------------------------------------
  */
 
+/* What a walk through folders carries along. */
+struct walk {
+    struct file_list *list;
+    leave_out_function leave_out;
+    void *arg;
+};
+
 static int append(struct file_list *list, const char *path, uint64_t bytes)
 {
+    char *copy;
+
     if (list->count == list->capacity) {
         size_t capacity = list->capacity * 2 + 64;
-        char **paths = realloc(list->paths, capacity * sizeof(*paths));
-        uint64_t *sizes;
+        struct file *files =
+            realloc(list->files, capacity * sizeof(list->files[0]));
 
-        if (paths == NULL)
+        if (files == NULL)
             return -ENOMEM;
-        list->paths = paths;
-        sizes = realloc(list->bytes, capacity * sizeof(*sizes));
-        if (sizes == NULL)
-            return -ENOMEM;
-        list->bytes = sizes;
+        list->files = files;
         list->capacity = capacity;
     }
-    list->paths[list->count] = strdup(path);
-    if (list->paths[list->count] == NULL)
+    copy = strdup(path);
+    if (copy == NULL)
         return -ENOMEM;
-    list->bytes[list->count++] = bytes;
+    list->files[list->count++] = (struct file){copy, bytes};
     list->bytes_total += bytes;
     return 0;
 }
 
-static int add_path(struct file_list *list, const char *path,
-                    complain_function complain);
+static int add_path(const struct walk *w, const char *path);
 
 /* The path is not on the stack: folders may be two thousand deep. */
-static int add_below(struct file_list *list, const char *path, const char *name,
-                     complain_function complain)
+static int add_below(const struct walk *w, const char *path, const char *name)
 {
     size_t room = strlen(path) + strlen(name) + 2;
-    char *below;
-    int r;
+    char *below = malloc(room);
+    int r = 0;
 
-    if (room > PATH_MAX) {
-        complain(path, "a path below is too long");
-        list->skipped++;
-        return 0;
-    }
-    below = malloc(room);
     if (below == NULL)
         return -ENOMEM;
     stpcpy(stpcpy(stpcpy(below, path[1] != '\0' ? path : ""), "/"), name);
-    r = add_path(list, below, complain);
+    if (room > PATH_MAX)
+        w->leave_out(w->arg, below, -ENAMETOOLONG);
+    else
+        r = add_path(w, below);
     free(below);
     return r;
 }
 
-static int add_folder(struct file_list *list, const char *path,
-                      complain_function complain)
+/* scandir closes the folder before those below it are opened. */
+static int add_folder(const struct walk *w, const char *path)
 {
     struct dirent **entries;
-    int count = scandir(path, &entries, NULL, alphasort);
+    int count = scandir(path, &entries, NULL, NULL);
     int r = 0;
 
     if (count < 0) {
-        r = errno;
-        complain(path, strerror(r));
-        list->skipped++;
-        return r == ENOMEM ? -ENOMEM : 0;
+        r = -errno;
+        w->leave_out(w->arg, path, r);
+        return r == -ENOMEM ? r : 0;
     }
     for (int i = 0; i < count; i++) {
         if (r == 0 && entries[i]->d_name[0] != '.')
-            r = add_below(list, path, entries[i]->d_name, complain);
+            r = add_below(w, path, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);
@@ -96,34 +95,60 @@ static int add_folder(struct file_list *list, const char *path,
 
 /* Symbolic links below a folder are not followed, so that nothing is read
  * twice and no loop is entered. */
-static int add_path(struct file_list *list, const char *path,
-                    complain_function complain)
+static int add_path(const struct walk *w, const char *path)
 {
+    struct file_list *list = w->list;
     struct stat st;
 
     if (lstat(path, &st) != 0) {
-        complain(path, strerror(errno));
-        list->skipped++;
+        w->leave_out(w->arg, path, -errno);
         return 0;
     }
     if (S_ISDIR(st.st_mode))
-        return add_folder(list, path, complain);
+        return add_folder(w, path);
     if (st.st_dev == list->except_device && st.st_ino == list->except_inode)
         return 0;
     if (S_ISREG(st.st_mode))
         return append(list, path, (uint64_t)st.st_size);
-    list->skipped++;
+    w->leave_out(w->arg, path, -ELOOP);
     return 0;
 }
 
 int file_list_add(struct file_list *list, const char *path,
-                  complain_function complain)
+                  leave_out_function leave_out, void *arg)
 {
+    const struct walk walk = {list, leave_out, arg};
     char absolute[PATH_MAX];
 
     if (realpath(path, absolute) == NULL)
         return -errno;
-    return add_path(list, absolute, complain);
+    return add_path(&walk, absolute);
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    const struct file *one = a, *other = b;
+
+    return strcmp(one->path, other->path);
+}
+
+void file_list_sort(struct file_list *list)
+{
+    size_t kept = 0;
+
+    if (list->count != 0)
+        qsort(list->files, list->count, sizeof(list->files[0]), compare_files);
+    for (size_t i = 0; i < list->count; i++) {
+        struct file *file = &list->files[i];
+
+        if (kept != 0 && compare_files(&list->files[kept - 1], file) == 0) {
+            list->bytes_total -= file->bytes;
+            free(file->path);
+        } else {
+            list->files[kept++] = *file;
+        }
+    }
+    list->count = kept;
 }
 
 void file_list_except(struct file_list *list, const char *path)
@@ -139,9 +164,8 @@ void file_list_except(struct file_list *list, const char *path)
 void file_list_free(struct file_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
-        free(list->paths[i]);
-    free(list->paths);
-    free(list->bytes);
+        free(list->files[i].path);
+    free(list->files);
     memset(list, 0, sizeof(*list));
 }
 

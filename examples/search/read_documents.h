@@ -14,22 +14,29 @@
 
 enum { DOCUMENT_MAX = 64 * 1024 };
 
+struct file {
+    char *path; /* absolute */
+    uint64_t bytes;
+};
+
 struct file_list {
-    char **paths; /* absolute */
-    uint64_t *bytes;
+    struct file *files;
     size_t count, capacity;
     uint64_t bytes_total;
-    size_t skipped; /* neither a file nor a folder, or unreadable */
     uint64_t except_device, except_inode; /* a file to leave out */
 };
 
-/* Called with each problem on the way: a path and what is wrong with it. */
-typedef void (*complain_function)(const char *path, const char *what);
+/* Called with each path that is left out on the way, and why: a negative errno
+ * value, -ELOOP for what is neither a file nor a folder, as links are. */
+typedef void (*leave_out_function)(void *arg, const char *path, int error);
 
-/* Adds a file, or all files below a folder, in the order of their names.
- * 0 or a negative errno value; unreadable parts are complained of. */
+/* Adds a file, or all files below a folder. 0, -ENOMEM, or why the path itself
+ * cannot be followed. */
 int file_list_add(struct file_list *list, const char *path,
-                  complain_function complain);
+                  leave_out_function leave_out, void *arg);
+
+/* In the order of their names, each once. */
+void file_list_sort(struct file_list *list);
 
 /* Leaves this file out of what is added from now on, if it exists. */
 void file_list_except(struct file_list *list, const char *path);
@@ -44,7 +51,8 @@ struct paragraph {
 
 typedef struct document_reader document_reader;
 
-/* 0; -EILSEQ for a binary file; a negative errno value. */
+/* 0; -EILSEQ for a binary file; -ENOTSUP for .gz without zlib; a negative errno
+ * value. */
 int document_reader_open(document_reader **out, const char *path);
 
 /* 1, 0 at the end, or a negative errno value (-EBADMSG: damaged .gz). */

@@ -17,7 +17,15 @@ unsigned show_columns(FILE *file)
     return 80;
 }
 
-static bool progress_shown;
+const char *plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+/* --- progress -------------------------------------------------------------
+ */
+
+static unsigned progress_shown; /* columns in use */
 
 void show_progress(uint64_t done, uint64_t total, uint64_t documents)
 {
@@ -35,6 +43,8 @@ void show_progress(uint64_t done, uint64_t total, uint64_t documents)
                       (unsigned long long)documents);
     if ((unsigned)length + 12 > columns)
         length = 6; /* a narrow terminal: the percentage alone */
+    if (columns < 10)
+        return;
     width = columns > (unsigned)length + 3 ? columns - (unsigned)length - 3 : 0;
     if (width > 50)
         width = 50;
@@ -44,15 +54,19 @@ void show_progress(uint64_t done, uint64_t total, uint64_t documents)
         fputc(i < filled ? '#' : '.', stderr);
     fprintf(stderr, "]%.*s", length, figures);
     fflush(stderr);
-    progress_shown = true;
+    progress_shown = width + 2 + (unsigned)length;
 }
 
+/* Blanks, for a terminal need not know any escape sequence. */
 void show_progress_end(void)
 {
-    if (progress_shown)
-        fputs("\r\033[K", stderr);
-    progress_shown = false;
+    if (progress_shown != 0)
+        fprintf(stderr, "\r%*s\r", (int)progress_shown, "");
+    progress_shown = 0;
 }
+
+/* --- text -------------------------------------------------------------------
+ */
 
 /*
  * The length of the well-formed UTF-8 character at text, or 0 (The Unicode
@@ -78,6 +92,36 @@ static size_t utf8_length(const unsigned char *s, size_t bytes)
     return n;
 }
 
+static bool is_control(const unsigned char *s, size_t n)
+{
+    return (n == 1 && (s[0] < ' ' || s[0] == 0x7f)) ||
+           (n == 2 && s[0] == 0xc2 && s[1] < 0xa0); /* U+0080 to U+009F */
+}
+
+void show_name(FILE *file, const char *name)
+{
+    const unsigned char *s = (const unsigned char *)name;
+    size_t left = strlen(name), n;
+
+    for (; left != 0; s += n, left -= n) {
+        n = utf8_length(s, left);
+        if (n == 0 || is_control(s, n))
+            n = 1; /* one byte after the other */
+        else if (*s != '\\') {
+            fwrite(s, 1, n, file);
+            continue;
+        }
+        if (*s == '\n')
+            fputs("\\n", file);
+        else if (*s == '\t')
+            fputs("\\t", file);
+        else if (*s == '\\')
+            fputs("\\\\", file);
+        else
+            fprintf(file, "\\x%02x", *s);
+    }
+}
+
 void show_text(FILE *file, const char *text, size_t bytes, unsigned columns)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -86,11 +130,8 @@ void show_text(FILE *file, const char *text, size_t bytes, unsigned columns)
 
     for (size_t i = 0; i < bytes;) {
         size_t n = utf8_length(s + i, bytes - i);
-        bool control = n == 1 && (s[i] <= ' ' || s[i] == 0x7f);
-        /* C1 control characters, U+0080 to U+009F */
-        bool control1 = n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0;
 
-        if (control || control1) {
+        if (s[i] == ' ' || is_control(s + i, n)) {
             space = used != 0;
             i += n;
             continue;

@@ -18,6 +18,13 @@ unsigned show_columns(FILE *file);
 void show_progress(uint64_t done, uint64_t total, uint64_t documents);
 void show_progress_end(void);
 
+/* "s" unless it is one of them. */
+const char *plural(uint64_t count);
+
+/* The name of a file, or another word of the user's: what would move the
+ * cursor or be no text is escaped (\n, \x1b), and so is the backslash. */
+void show_name(FILE *file, const char *name);
+
 /* Text as one line of at most so many columns (0: no limit). */
 void show_text(FILE *file, const char *text, size_t bytes, unsigned columns);
 

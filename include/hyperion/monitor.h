@@ -296,7 +296,8 @@ typedef struct hy_monitor_info {
     size_t size;
     const char *name; /**< valid during the visit */
     uint64_t pid;
-    int alive; /**< 0: its process is gone; the next of that name removes it */
+    int alive; /**< 0: its process is gone; hy_monitor_remove, or the next
+                    monitor of that name, removes it */
 } hy_monitor_info;
 
 /**
@@ -306,6 +307,16 @@ typedef struct hy_monitor_info {
  */
 HY_API int hy_monitor_each(int (*visit)(const hy_monitor_info *info, void *arg),
                            void *arg);
+
+/**
+ * Removes what a process that ended without hy_monitor_destroy left behind
+ * under a name, or what is damaged and has no maker. Any thread; not from a
+ * visit of hy_monitor_each.
+ * @return 0; -EINVAL; -ENOENT (there is none); -EEXIST (its process lives);
+ * -EBUSY (it is being made); -EACCES (another user's); -EPROTO (of another
+ * version of the library); -EMFILE; -ENOTSUP.
+ */
+HY_API int hy_monitor_remove(const char *name);
 
 HY_END_DECLS
 

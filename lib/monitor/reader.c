@@ -7,7 +7,8 @@
  *      the same n: the copy is whole; else the writer has lapped it: once more
  *
  * Invariant: a sample that is returned has passed is_sound.
- * Upstream: monitor.h (attach, read, detach, each). Downstream: segment.h.
+ * Upstream: monitor.h (attach, read, detach, each, remove). Downstream:
+ * segment.h.
  */
 #include <hyperion/monitor.h>
 
@@ -260,4 +261,27 @@ int hy_monitor_each(int (*visit)(const hy_monitor_info *info, void *arg),
         return -EINVAL;
     hyi_segment_path(prefix, "");
     return hyi_os_shm_each(prefix + 1, found, &f);
+}
+
+/* --- removing ------------------------------------------------------------- */
+
+int hy_monitor_remove(const char *name)
+{
+    struct hyi_segment_header h;
+    char path[HYI_SEGMENT_PATH];
+    int saved = errno, fd = -1, r;
+
+    if (name == NULL || !hyi_segment_is_name(name))
+        return -EINVAL;
+    hyi_segment_path(path, name);
+    r = open_checked(&fd, path, &h);
+    if (r == 0) {
+        hyi_os_file_close(fd);
+        r = hyi_segment_is_alive(&h) ? -EEXIST : 0;
+    }
+    /* Of a damaged one the lock tells whether it is being made. */
+    if (r == 0 || r == -EBADMSG)
+        r = hyi_segment_remove_dead(path);
+    errno = saved;
+    return r;
 }

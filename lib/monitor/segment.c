@@ -86,19 +86,19 @@ static bool bears_the_name(int fd, const char *path)
 }
 
 /*
- * 0 when the name may be tried again. Removal happens under the lock of the
+ * Removal happens under the lock of the
  * file that is removed, and after a second look at what the name stands for,
  * so that of two processes none removes what the other has just made. A maker
  * holds the lock until its header is whole, so a damaged one that can be
  * locked is nobody's.
  */
-static int remove_dead(const char *path)
+int hyi_segment_remove_dead(const char *path)
 {
     struct hyi_segment_header h;
     int fd, r = hyi_os_shm_open(&fd, path);
 
     if (r != 0)
-        return r == -ENOENT ? 0 : r;
+        return r;
     r = hyi_os_file_lock(fd, true);
     if (r == 0) {
         r = hyi_segment_read_header(fd, &h);
@@ -110,9 +110,7 @@ static int remove_dead(const char *path)
     if (r == 0 && bears_the_name(fd, path))
         r = hyi_os_shm_remove(path);
     hyi_os_file_close(fd);
-    if (r == -EBUSY)
-        hyi_os_thread_yield(); /* its maker is about to finish */
-    return r == -EBUSY || r == -ENOENT ? 0 : r;
+    return r;
 }
 
 static int map_new(struct hyi_segment **out, int fd, const char *name)
@@ -173,8 +171,10 @@ int hyi_segment_create(struct hyi_segment **out, const char *name)
         r = create_once(out, path, name);
         if (r != -EEXIST)
             return r;
-        removed = remove_dead(path);
-        if (removed != 0)
+        removed = hyi_segment_remove_dead(path);
+        if (removed == -EBUSY)
+            hyi_os_thread_yield(); /* its maker is about to finish */
+        else if (removed != 0 && removed != -ENOENT)
             return removed;
     }
     return r;

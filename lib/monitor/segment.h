@@ -61,6 +61,10 @@ bool hyi_segment_is_alive(const struct hyi_segment_header *h);
  * -EEXIST when a living one has it; otherwise as hy_monitor_create. */
 int hyi_segment_create(struct hyi_segment **out, const char *name);
 
+/* Removes what a dead process left, or what is damaged and nobody makes. 0;
+ * -ENOENT; -EEXIST: a living process has it; -EBUSY: it is being made. */
+int hyi_segment_remove_dead(const char *path);
+
 void hyi_segment_write(struct hyi_segment *s, const hy_monitor_sample *sample);
 
 /* Says that it is closed and removes it; a forked child only unmaps it. */

@@ -359,6 +359,8 @@ HY_TEST(monitor, bad_arguments_are_refused)
     HY_CHECK_EQ(hy_monitor_snapshot(m, &sample), -EINVAL);
     HY_CHECK_EQ(hy_monitor_publish(NULL, "x"), -EINVAL);
     HY_CHECK_EQ(hy_monitor_each(NULL, NULL), -EINVAL);
+    HY_CHECK_EQ(hy_monitor_remove(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_monitor_remove("a/b"), -EINVAL);
     hy_monitor_destroy(m);
 }
 
@@ -620,6 +622,39 @@ HY_TEST(monitor, damage_is_named)
     hy_monitor_detach(reader);
     put(name, &good, sizeof(good)); /* it will write into its header */
     hy_monitor_destroy(m);
+}
+
+HY_TEST(monitor, only_what_is_nobodys_is_removed)
+{
+    const char *name = unique("rm");
+    char path[HYI_SEGMENT_PATH];
+    hy_monitor_reader *reader = NULL;
+    hy_monitor *m = create(name);
+    int fd;
+
+    HY_CHECK_EQ(hy_monitor_remove(name), -EEXIST);
+    HY_CHECK_EQ(hy_monitor_attach(&reader, name), 0);
+    hy_monitor_detach(reader);
+    hy_monitor_destroy(m);
+    HY_CHECK_EQ(hy_monitor_remove(name), -ENOENT);
+
+    HY_CHECK(
+        WIFSIGNALED(hy_test_child(publish_and_die, (void *)(uintptr_t)name)));
+    HY_CHECK_EQ(hy_monitor_remove(name), 0);
+    HY_CHECK_EQ(hy_monitor_attach(&reader, name), -ENOENT);
+
+    copy_living(name);
+    damaged.header.version++;
+    put(name, &damaged, sizeof(damaged));
+    HY_CHECK_EQ(hy_monitor_remove(name), -EPROTO);
+    put(name, "short", 5);
+    hyi_segment_path(path, name);
+    fd = shm_open(path, O_RDWR, 0);
+    HY_CHECK_EQ(hyi_os_file_lock(fd, true), 0); /* as who makes it does */
+    HY_CHECK_EQ(hy_monitor_remove(name), -EBUSY);
+    close(fd);
+    HY_CHECK_EQ(hy_monitor_remove(name), 0);
+    HY_CHECK_EQ(hy_monitor_remove(name), -ENOENT);
 }
 
 /* A writer that died while it wrote the other slot. */

@@ -291,7 +291,7 @@ static void die_publishing(void *arg)
 
 HY_TEST(monitor_top, a_killed_process_is_shown_as_ended)
 {
-    char name[HY_MONITOR_NAME], path[HYI_SEGMENT_PATH];
+    char name[HY_MONITOR_NAME], line[128];
 
     snprintf(name, sizeof(name), "top-dead-%d", (int)getpid());
     HY_CHECK(WIFSIGNALED(hy_test_child(die_publishing, name)));
@@ -300,8 +300,51 @@ HY_TEST(monitor_top, a_killed_process_is_shown_as_ended)
     HY_CHECK(contains("\"alive\":false"));
     HY_CHECK_EQ(run_top("%s", name), 0); /* ends, for there is no more */
     HY_CHECK(contains("ENDED"));
-    hyi_segment_path(path, name);
-    HY_CHECK_EQ(hyi_os_shm_remove(path), 0);
+    HY_CHECK_EQ(run_top("--list"), 0);
+    HY_CHECK(contains("  ended"));
+    HY_CHECK_EQ(run_top("--list --json"), 0);
+    snprintf(line, sizeof(line), "{\"name\":\"%s\",\"pid\":", name);
+    HY_CHECK(contains(line));
+    HY_CHECK(contains(",\"alive\":false}\n"));
+    HY_CHECK_EQ(run_top("--clear %s", name), 0);
+    HY_CHECK(contains("1 removed"));
+    HY_CHECK_EQ(run_top("--clear %s", name), 1);
+    HY_CHECK(contains("nobody publishes"));
+}
+
+/* All that ended, with no name: tests/consumer/watch.sh, which has a folder of
+ * segments to itself. */
+HY_TEST(monitor_top, what_lives_is_not_cleared)
+{
+    struct world w;
+
+    set_up(&w, "alive");
+    HY_CHECK_EQ(run_top("--clear %s", w.name), 1);
+    HY_CHECK(contains("has not ended"));
+    HY_CHECK_EQ(run_top("--once %s", w.name), 0);
+    tear_down(&w);
+}
+
+HY_TEST(monitor_top, output_that_is_lost_is_told)
+{
+    static const char *const rows[] = {
+        "--once",  "--once --json", "--prometheus", "--list",
+        "--clear", "--help",        "--version"};
+    struct world w;
+
+    if (access("/dev/full", W_OK) != 0)
+        return;
+    set_up(&w, "full");
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        bool named = strncmp(rows[i], "--once", 6) == 0 || i == 2;
+
+        HY_CHECK_EQ(run_top("%s %s 3>&1 >/dev/full 2>&3 #", rows[i],
+                            named ? w.name : ""),
+                    1);
+        HY_CHECK_MSG(contains("standard output"), "%s: %s", rows[i], output);
+        HY_CHECK(strchr(output, '\n') == strrchr(output, '\n'));
+    }
+    tear_down(&w);
 }
 
 HY_TEST(monitor_top, errors_are_one_line_that_helps)
@@ -312,9 +355,13 @@ HY_TEST(monitor_top, errors_are_one_line_that_helps)
         const char *says;
     } rows[] = {
         {"--once no-such-name", 1, "--list"},
-        {"--once 'a/b'", 1, "letters, digits"},
-        {"--bogus", 2, "--help"},
-        {"--interval", 2, "--help"},
+        {"--once 'a/b'", 2, "letters, digits"},
+        {"--clear 'a b'", 2, "letters, digits"},
+        {"--bogus", 2, "--bogus: no such option; see hyperion-top --help"},
+        {"-x", 2, "-x: no such option"},
+        {"--once=2 x", 2, "--once=2: takes no value"},
+        {"--interval", 2, "--interval needs a value"},
+        {"\"$(printf '\\033[2J')\"", 2, "\\x1b[2J"},
         {"--interval 0", 2, "0.1 to 3600"},
         {"--interval nan x", 2, "0.1 to 3600"},
         {"--width 3 x", 2, "10 to 500"},
@@ -331,6 +378,7 @@ HY_TEST(monitor_top, errors_are_one_line_that_helps)
         HY_CHECK(strchr(output, '\n') == strrchr(output, '\n'));
     }
     HY_CHECK_EQ(run_top("--help"), 0);
+    HY_CHECK(contains("--clear"));
     HY_CHECK_EQ(run_top("--version"), 0);
     HY_CHECK(contains(hy_version()));
 

@@ -2,6 +2,7 @@
  * top.h - the parts of hyperion-top.
  *
  *      top_main.c        arguments, choosing a segment, one mode or another
+ *      top_names.c       what there is: listed, chosen, removed; complaints
  *      top_figures.c     what is shown of each kind: tables
  *      top_json.c        a sample as one JSON object
  *      top_prometheus.c  a sample in the text format of Prometheus
@@ -33,6 +34,21 @@ struct view {
 
 /* Reads the next sample; the one before moves to before. 0 or an error. */
 int view_read(struct view *v);
+
+/* --- names ---------------------------------------------------------------- */
+
+enum { FAILED = 1, USAGE = 2 }; /* exit statuses */
+
+/* A word of the user's on standard error: control characters are escaped. */
+void put_word(const char *before, const char *word);
+
+/* One line on standard error; returns the exit status. */
+int complain_of(const char *name, int error);
+
+/* All return an exit status. */
+int names_list(bool json);
+int names_choose(char *out); /* the only living one; HY_MONITOR_NAME bytes */
+int names_clear(const char *name); /* NULL: all whose process ended */
 
 /* --- figures -------------------------------------------------------------- */
 

@@ -17,10 +17,10 @@
 #define TOP_CURSES 0
 #endif
 
-enum { FAILED = 1, USAGE = 2, FIRST_SAMPLE_MS = 2000 };
+enum { FIRST_SAMPLE_MS = 2000 };
 
 struct arguments {
-    bool once, json, prometheus, list;
+    bool once, json, prometheus, list, clear;
     unsigned width;
     double interval_s;
     const char *name;
@@ -29,116 +29,23 @@ struct arguments {
 static const char help[] =
     "usage: hyperion-top [OPTION]... [NAME | PID]\n"
     "Shows what a process publishes by libhyperion: memory, faults, fibers,\n"
-    "rings and code. Without a name: the only one there is.\n"
+    "rings and code. Without a name: the only one there is. A process that\n"
+    "was killed leaves its last sample, which can be looked at like others.\n"
     "\n"
     "  --list            names what is published, and ends\n"
+    "  --clear           removes what processes that ended left behind, or\n"
+    "                    what one left under this name\n"
     "  --once            one picture, and ends\n"
-    "  --json            a JSON object for each sample, one a line\n"
+    "  --json            a JSON object for each sample or name, one a line\n"
     "  --prometheus      the text format of Prometheus, once\n"
     "  --interval SECONDS  between pictures; 1 unless given, at least 0.1\n"
     "  --width COLUMNS   of text that does not go to a terminal\n"
-    "  --help, --version\n"
+    "  -h, --help, -V, --version\n"
     "\n"
     "Keys: q quits, arrows and page keys scroll, space holds still.\n"
-    "NO_COLOR in the environment switches colours off.\n";
-
-/* --- messages ------------------------------------------------------------- */
-
-static int fail(const char *name, int error)
-{
-    const char *what = strerror(-error);
-
-    switch (error) {
-    case -ENOENT:
-        what = "nobody publishes under this name; hyperion-top --list names "
-               "what there is";
-        break;
-    case -EACCES:
-        what = "belongs to another user";
-        break;
-    case -EBADMSG:
-        what = "is damaged, or no segment of libhyperion";
-        break;
-    case -EPROTO:
-        what = "was written by another version of libhyperion; use the "
-               "hyperion-top that belongs to it";
-        break;
-    case -EAGAIN:
-        what = "has no sample yet; try again";
-        break;
-    case -EINVAL:
-        what = "is no name: letters, digits, '.', '_' and '-', at most 31";
-        break;
-    case -ENOTSUP:
-        what = "shared memory cannot be listed on this system; give a name";
-        break;
-    }
-    fprintf(stderr, "hyperion-top: %s: %s\n", name, what);
-    return FAILED;
-}
-
-/* --- choosing ------------------------------------------------------------- */
-
-static int print_info(const hy_monitor_info *info, void *arg)
-{
-    unsigned *count = arg;
-
-    ++*count;
-    printf("%-31s  pid %llu%s\n", info->name, (unsigned long long)info->pid,
-           info->alive ? "" : "  ended");
-    return 0;
-}
-
-static int list(void)
-{
-    unsigned count = 0;
-    int r = hy_monitor_each(print_info, &count);
-
-    if (r != 0)
-        return fail("list", r);
-    if (count == 0)
-        fputs("hyperion-top: nothing is published by this user; a program does "
-              "so with hy_monitor_publish\n",
-              stderr);
-    return count != 0 ? 0 : FAILED;
-}
-
-struct choice {
-    unsigned count;
-    char name[HY_MONITOR_NAME];
-};
-
-static int choose_alive(const hy_monitor_info *info, void *arg)
-{
-    struct choice *c = arg;
-
-    if (!info->alive)
-        return 0;
-    c->count++;
-    snprintf(c->name, sizeof(c->name), "%s", info->name);
-    return 0;
-}
-
-/* The only living segment. */
-static int choose(struct choice *c)
-{
-    int r = hy_monitor_each(choose_alive, c);
-
-    if (r != 0)
-        return fail("no name", r);
-    if (c->count == 1)
-        return 0;
-    if (c->count == 0)
-        fputs("hyperion-top: nothing is published by this user; a program does "
-              "so with hy_monitor_publish\n",
-              stderr);
-    else
-        fprintf(stderr,
-                "hyperion-top: %u processes publish; name one "
-                "(hyperion-top --list)\n",
-                c->count);
-    return FAILED;
-}
+    "Without a terminal pictures follow each other. NO_COLOR in the\n"
+    "environment switches colours off. Exit status: 0; 1 when it cannot be\n"
+    "shown; 2 when the command line is wrong.\n";
 
 /* --- reading -------------------------------------------------------------- */
 
@@ -186,10 +93,8 @@ static int stream_json(struct view *v, bool once)
             (long)((v->interval_s - (double)(time_t)v->interval_s) * 1e9)};
 
         json_print(stdout, &v->now, !v->ended);
-        if (fflush(stdout) != 0)
-            return -errno;
-        if (once || v->ended)
-            return 0;
+        if (fflush(stdout) != 0 || once || v->ended)
+            return 0; /* finish tells of the first */
         nanosleep(&t, NULL);
         r = view_read(v);
         if (r != 0)
@@ -209,7 +114,7 @@ static int show(struct view *v, const struct arguments *a)
         return stream_json(v, a->once);
     if (a->prometheus) {
         prometheus_print(stdout, &v->now, !v->ended);
-        return fflush(stdout) != 0 ? -errno : 0;
+        return 0;
     }
 #if TOP_CURSES
     if (!a->once && terminal)
@@ -223,30 +128,48 @@ static int show(struct view *v, const struct arguments *a)
 static int run(const struct arguments *a)
 {
     static struct view v;
-    struct choice c = {0, ""};
+    static char chosen[HY_MONITOR_NAME];
+    const char *name = a->name;
     int r;
 
     if (a->list)
-        return list();
-    if (a->name == NULL && choose(&c) != 0)
+        return names_list(a->json);
+    if (a->clear)
+        return names_clear(name);
+    if (name == NULL && names_choose(chosen) != 0)
         return FAILED;
-    if (a->name != NULL)
-        snprintf(c.name, sizeof(c.name), "%s", a->name);
+    if (name == NULL)
+        name = chosen;
     v.interval_s = a->interval_s;
-    r = hy_monitor_attach(&v.reader, a->name != NULL ? a->name : c.name);
+    r = hy_monitor_attach(&v.reader, name);
     if (r == 0)
         r = read_first(&v);
     if (r == 0)
         r = show(&v, a);
     hy_monitor_detach(v.reader);
-    return r != 0 ? fail(c.name, r) : 0;
+    return r != 0 ? complain_of(name, r) : 0;
 }
 
 /* --- arguments ------------------------------------------------------------ */
 
 static int usage(const char *what)
 {
-    fprintf(stderr, "hyperion-top: %s; --help tells more\n", what);
+    fprintf(stderr, "hyperion-top: %s; see hyperion-top --help\n", what);
+    return USAGE;
+}
+
+/* getopt does not like this one; optopt is that of a short, or a known one. */
+static int usage_option(int option, char **argv)
+{
+    char name[] = {'-', (char)optopt, '\0'};
+    bool is_long = optopt == 0 || strchr("lcojpiwhV", optopt) != NULL;
+
+    put_word("hyperion-top: ", is_long ? argv[optind - 1] : name);
+    fputs(option == ':'             ? " needs a value after it"
+          : optopt == 0 || !is_long ? ": no such option"
+                                    : ": takes no value",
+          stderr);
+    fputs("; see hyperion-top --help\n", stderr);
     return USAGE;
 }
 
@@ -270,6 +193,9 @@ static int parse_option(struct arguments *a, int option)
     case 'l':
         a->list = true;
         return 0;
+    case 'c':
+        a->clear = true;
+        return 0;
     case 'o':
         a->once = true;
         return 0;
@@ -289,31 +215,46 @@ static int parse_option(struct arguments *a, int option)
         a->width = (unsigned)value;
         return 0;
     }
-    return usage("unknown option, or one without its value");
+    return USAGE;
+}
+
+/* What was printed must have arrived. */
+static int finish(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    fputs("hyperion-top: standard output cannot be written to\n", stderr);
+    return FAILED;
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"list", no_argument, NULL, 'l'},
+        {"clear", no_argument, NULL, 'c'},
         {"once", no_argument, NULL, 'o'},
         {"json", no_argument, NULL, 'j'},
         {"prometheus", no_argument, NULL, 'p'},
         {"interval", required_argument, NULL, 'i'},
         {"width", required_argument, NULL, 'w'},
         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
+        {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     struct arguments a = {.interval_s = 1};
     int option;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'h')
-            return fputs(help, stdout) < 0;
-        if (option == 'v')
-            return printf("hyperion-top %s\n", hy_version()) < 0;
+    while ((option = getopt_long(argc, argv, ":hV", options, NULL)) != -1) {
+        if (option == 'h' || option == 'V') {
+            if (option == 'h')
+                fputs(help, stdout);
+            else
+                printf("hyperion-top %s\n", hy_version());
+            return finish(0);
+        }
+        if (option == '?' || option == ':')
+            return usage_option(option, argv);
         if (parse_option(&a, option) != 0)
             return USAGE;
     }
@@ -323,5 +264,5 @@ int main(int argc, char **argv)
         return usage("either --json or --prometheus");
     if (optind < argc)
         a.name = argv[optind];
-    return run(&a);
+    return finish(run(&a));
 }

@@ -6,7 +6,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "top.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,9 +76,7 @@ int plain_run(struct view *v, unsigned width, bool once)
         for (size_t i = 0; i < c.lines; i++)
             print_line(c.text + i * c.width, c.style + i * c.width, c.width,
                        v->colour);
-        if (fflush(stdout) != 0)
-            r = -errno;
-        if (once || v->ended || r != 0)
+        if (fflush(stdout) != 0 || once || v->ended)
             break;
         wait_for(v->interval_s);
         r = view_read(v);
