@@ -127,10 +127,12 @@ HY_API unsigned hy_pager_caps(void);
  *
  * With a path, the file is opened and locked: one writer, or any number of
  * readers. A checkpoint that a crash interrupted is completed or discarded as
- * a whole. An existing file must be of the same size, or it grows.
+ * a whole. An existing file must be of the same size, or it grows; bytes 0
+ * takes it as it is, and hy_pager_bytes tells how large that is.
  *
- * -EINVAL        out NULL, bytes 0, contradicting or malformed options, a
- *                smaller size than the file's
+ * -EINVAL        out NULL, contradicting or malformed options, a smaller size
+ *                than the file's, bytes 0 without a path or, with
+ *                HY_PAGER_CREATE, where there is no file yet or an empty one
  * -ENOMEM        the addresses or the memory are refused; the report says what
  *                to do
  * -EADDRNOTAVAIL options.base is taken

@@ -366,14 +366,16 @@ static int check_existing(struct hyi_file *file, uint64_t bytes)
         return r;
     if (fstat(file->fd, &s) != 0)
         return -errno;
-    if ((uint64_t)s.st_size < file->home + file->bytes) {
+    if ((uint64_t)s.st_size < file->home ||
+        (uint64_t)s.st_size - file->home < file->bytes) {
         hyi_file_report(file, HY_REPORT_ERROR,
                         "truncated: %lld bytes where %llu are needed",
                         (long long)s.st_size,
                         (unsigned long long)(file->home + file->bytes));
         return -EBADMSG;
     }
-    if (bytes < file->bytes || (file->read_only && bytes > file->bytes)) {
+    if (bytes != 0 &&
+        (bytes < file->bytes || (file->read_only && bytes > file->bytes))) {
         hyi_file_report(
             file, HY_REPORT_ERROR, "has %llu bytes, and %llu were asked for",
             (unsigned long long)file->bytes, (unsigned long long)bytes);
@@ -391,7 +393,7 @@ static int open_or_create(struct hyi_file *file, const char *path,
     for (int i = 0; i < CREATE_TRIES && r == -EEXIST; i++) {
         r = open_existing(file, path, &empty);
         if (r == -ENOENT && may_create) {
-            r = create(file, path, bytes);
+            r = bytes != 0 ? create(file, path, bytes) : -EINVAL;
             if (r == 0)
                 return 0;
         }
@@ -402,6 +404,8 @@ static int open_or_create(struct hyi_file *file, const char *path,
     }
     if (r == -EEXIST)
         return -ENOENT; /* a link that leads nowhere */
+    if (r == 0 && empty && may_create && bytes == 0)
+        return -EINVAL;
     if (r == 0 && empty && may_create) {
         r = fill_new(file, bytes);
         if (r != 0 && ftruncate(file->fd, 0) != 0)

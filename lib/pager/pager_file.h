@@ -82,7 +82,8 @@ struct hyi_file {
 
 /* --- pager_file.c --------------------------------------------------------- */
 
-/* Opens, creates, locks, checks. *out is complete but for recovery. */
+/* Opens, creates, locks, checks. bytes 0: as many as the file has, and -EINVAL
+ * where there is none to tell. *file is complete but for recovery. */
 int hyi_file_open(struct hyi_file *file, const char *path, uint64_t bytes,
                   unsigned flags, const hy_report *report);
 void hyi_file_close(struct hyi_file *file);

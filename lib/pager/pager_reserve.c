@@ -328,8 +328,7 @@ static int open_file(struct hy_pager *pager, const hy_pager_options *o)
     r = recover(pager);
     if (r != 0)
         return r;
-    pager->bytes =
-        pager->file.bytes < pager->bytes ? pager->file.bytes : pager->bytes;
+    pager->bytes = pager->file.bytes; /* 0 asks for the file's own */
     r = hyi_os_reserve(&compare, HYI_STAGE_BYTES, HYI_OS_READ | HYI_OS_WRITE,
                        NULL, false);
     if (r == 0)
@@ -376,7 +375,8 @@ static int set_up(struct hy_pager *pager, const hy_pager_options *o)
     bool traps;
     int r = 0;
 
-    if (o->path != NULL && !(o->flags & HY_PAGER_READ_ONLY))
+    if (o->path != NULL && pager->bytes != 0 &&
+        !(o->flags & HY_PAGER_READ_ONLY))
         r = try_addresses(pager);
     if (r == 0 && o->path != NULL)
         r = open_file(pager, o);
@@ -441,11 +441,11 @@ int hy_pager_reserve(hy_pager **out, uint64_t bytes,
     hy_pager_options o;
     int saved = errno, r;
 
-    if (out == NULL || bytes == 0)
+    if (out == NULL)
         return -EINVAL;
     r = hyi_options_read(&o, sizeof(o), options);
     if (r == 0)
-        r = check_values(&o);
+        r = bytes == 0 && o.path == NULL ? -EINVAL : check_values(&o);
     if (r == 0)
         r = check_supported(&o);
     if (r != 0)

@@ -443,6 +443,62 @@ HY_TEST(pager_file, one_writer_or_readers)
     tear_down();
 }
 
+HY_TEST(pager_file, zero_bytes_are_the_files_own)
+{
+    hy_pager *p;
+
+    set_up();
+    HY_CHECK_EQ(open_it(&p, 0, 0, 0), -ENOENT);
+    HY_CHECK_EQ(open_it(&p, 0, 0, HY_PAGER_READ_ONLY), -ENOENT);
+    HY_CHECK_EQ(open_it(&p, 0, 0, HY_PAGER_CREATE), -EINVAL);
+    HY_CHECK_EQ(access(path, F_OK), -1);
+    close(creat(path, 0600));
+    HY_CHECK_EQ(open_it(&p, 0, 0, HY_PAGER_CREATE), -EINVAL);
+    HY_CHECK_EQ(reported[0], '\0');
+    HY_CHECK_EQ(open_it(&p, 0, 0, 0), -EBADMSG);
+    HY_CHECK(p == NULL);
+    p = must_open(3 * MIB, 0, HY_PAGER_CREATE);
+    ((volatile char *)hy_pager_base(p))[3 * MIB - 1] = 9;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    hy_pager_release(p);
+    EACH_MECHANISM(m)
+    {
+        static const unsigned flags[] = {0, HY_PAGER_CREATE,
+                                         HY_PAGER_READ_ONLY};
+
+        for (size_t i = 0; i < 3; i++) {
+            p = must_open(0, m, flags[i]);
+            HY_CHECK_EQ(hy_pager_bytes(p), 3 * MIB);
+            HY_CHECK_EQ(stats_of(p).reserved_bytes, 3 * MIB);
+            HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[3 * MIB - 1], 9);
+            hy_pager_release(p);
+        }
+        p = must_open(0, m, 0);
+        ((volatile char *)hy_pager_base(p))[MIB] = (char)m;
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(3 * MIB, m, 0);
+        HY_CHECK_EQ(((volatile char *)hy_pager_base(p))[MIB], (char)m);
+        hy_pager_release(p);
+    }
+    tear_down();
+}
+
+HY_TEST(pager_file, zero_bytes_of_a_refused_size_say_what_to_do)
+{
+    hy_pager *p;
+
+    set_up();
+    hy_pager_release(must_open(MIB, 0, HY_PAGER_CREATE));
+    hy_fail_from(HY_FAIL_MMAP, 2, ENOMEM); /* the first is for the header */
+    HY_CHECK_EQ(open_it(&p, 0, 0, 0), -ENOMEM);
+    HY_CHECK(hy_fail_hits() > 0);
+    hy_fail_none();
+    HY_CHECK(p == NULL);
+    hy_pager_release(must_open(0, 0, 0));
+    tear_down();
+}
+
 static void write_read_only(void *arg)
 {
     struct rlimit none = {0, 0};
