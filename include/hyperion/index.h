@@ -64,14 +64,21 @@ typedef struct hy_index_options {
     unsigned root;    /**< the heap's root slot that leads to the index */
     unsigned flags;   /**< HY_INDEX_... */
     hy_report report; /**< diagnostics */
+    /**
+     * Addresses that a new index reserves, in bytes: all that it can ever hold,
+     * since it does not grow; memory and disk are used as vectors come. At
+     * least what 4,096 vectors take, about 4096 * (5 * dim + 250): the report
+     * tells. 0: 256 GiB, or where the system refuses so many, 64, 16, 4 or
+     * 1 GiB. A file that exists keeps what it was made with; another number
+     * here is reported, and no error.
+     */
+    uint64_t reserve_bytes;
 } hy_index_options;
 
 #define HY_INDEX_OPTIONS_INIT                                                  \
     {                                                                          \
         sizeof(hy_index_options), 0, (hy_metric)0, 0, 0, NULL, NULL, 0, 0,     \
-        {                                                                      \
-            NULL, NULL                                                         \
-        }                                                                      \
+            {NULL, NULL}, 0                                                    \
     }
 
 /** How a search goes; see hy_index_search. */
@@ -110,10 +117,12 @@ typedef struct hy_index_stats {
  * Creates an index, or opens the one that path or the heap's root slot holds.
  *
  * 0; -EINVAL (no dim for a new index, unknown metric, storage or search, path
- * and heap both); -E2BIG; -ENOTSUP (HY_SEARCH_GRAPH); -ENOMEM; -EEXIST when
- * what is there has another dim, metric or storage; -EBADMSG when it is no
- * index or damaged; the errors of hy_pager_reserve for path. *out is untouched
- * on failure.
+ * and heap both, reserve_bytes with a heap or too small for a new index);
+ * -E2BIG; -ENOTSUP (HY_SEARCH_GRAPH); -ENOMEM; -EEXIST when what is there has
+ * another dim, metric or storage; -EBADMSG when it is no index or damaged; the
+ * errors of hy_pager_reserve for path (-ENOMEM also when what an existing file
+ * reserves is more addresses than are to be had). *out is untouched on
+ * failure, and no file is made by a call that is refused with -EINVAL.
  */
 HY_API int hy_index_create(hy_index **out, const hy_index_options *options);
 

@@ -39,14 +39,18 @@ typedef struct hy_pipeline_options {
                                 room for fewer */
     unsigned flags;        /**< HY_PIPELINE_... */
     hy_report report;      /**< diagnostics */
+    /**
+     * Addresses that a new store reserves, in bytes, for all the texts and
+     * vectors that it can ever hold, and the errors of that, as
+     * hy_index_options.reserve_bytes. 0: 256 GiB, or the next smaller of 64,
+     * 16, 4 and 1 GiB that is to be had.
+     */
+    uint64_t reserve_bytes;
 } hy_pipeline_options;
 
 #define HY_PIPELINE_OPTIONS_INIT                                               \
     {                                                                          \
-        sizeof(hy_pipeline_options), NULL, 0, 0, 0, 0,                         \
-        {                                                                      \
-            NULL, NULL                                                         \
-        }                                                                      \
+        sizeof(hy_pipeline_options), NULL, 0, 0, 0, 0, {NULL, NULL}, 0         \
     }
 
 /** Flags of hy_pipeline_options. */
@@ -92,7 +96,9 @@ typedef struct hy_pipeline_stats {
  * its own. A runtime of the caller's must be running, or be run, for documents
  * to get through and for close to return.
  *
- * 0; -EINVAL; -E2BIG; -ENOMEM; -ENOENT; -EBADMSG when path is no store or is
+ * 0; -EINVAL (reserve_bytes too small for a new store, too: the report tells
+ * what would do); -E2BIG; -ENOMEM (also when what the store reserves is more
+ * addresses than are to be had); -ENOENT; -EBADMSG when path is no store or is
  * damaged; -EEXIST when the store has another dim; -EBUSY when another process
  * has it open; other errors of the file. *out is untouched on failure.
  */

@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,33 +33,89 @@ struct hy_index {
     bool durable;
 };
 
-/* Addresses asked for, largest first: what is not touched costs nothing. */
+/* Addresses asked for where the caller does not say, largest first: what is
+ * not touched costs nothing. */
 static const uint64_t memory_sizes[] = {(uint64_t)1 << 38, (uint64_t)1 << 36,
                                         (uint64_t)1 << 34, (uint64_t)1 << 32,
                                         (uint64_t)1 << 30};
 
+static void report(const hy_index_options *o, int level, const char *format,
+                   ...) __attribute__((format(printf, 3, 4)));
+
+static void report(const hy_index_options *o, int level, const char *format,
+                   ...)
+{
+    char line[512];
+    va_list list;
+
+    if (o->report.write == NULL)
+        return;
+    va_start(list, format);
+    vsnprintf(line, sizeof(line), format, list);
+    va_end(list);
+    o->report.write(o->report.ctx, level, line);
+}
+
+/* A heap never grows, and a file keeps the size that it was made with. */
+static void compare_sizes(const hy_index_options *o, const hy_pager *pager)
+{
+    uint64_t bytes = hy_pager_bytes(pager);
+
+    if (o->reserve_bytes == 0 ||
+        bytes - o->reserve_bytes < hy_pager_page_bytes(pager))
+        return; /* whole pages are reserved */
+    report(o, o->reserve_bytes > bytes ? HY_REPORT_WARNING : HY_REPORT_NOTE,
+           "index: %s: made with %llu bytes reserved, which it keeps; "
+           "reserve_bytes of %llu is for a new one",
+           o->path, (unsigned long long)bytes,
+           (unsigned long long)o->reserve_bytes);
+}
+
+static int reserve_new(struct hy_index *index, const hy_index_options *o,
+                       const hy_pager_options *options)
+{
+    uint64_t least = hyi_rows_bytes_min(o);
+    int r = -ENOMEM;
+
+    if (o->reserve_bytes != 0 && o->reserve_bytes < least) {
+        report(o, HY_REPORT_ERROR,
+               "index: reserve_bytes of %llu is too small: the first vectors "
+               "of %zu components take %llu",
+               (unsigned long long)o->reserve_bytes, o->dim,
+               (unsigned long long)least);
+        return -EINVAL;
+    }
+    if (o->reserve_bytes != 0)
+        return hy_pager_reserve(&index->pager, o->reserve_bytes, options);
+    for (size_t i = 0; i < sizeof(memory_sizes) / sizeof(*memory_sizes); i++) {
+        r = hy_pager_reserve(&index->pager, memory_sizes[i], options);
+        if (r != -ENOMEM && r != -EFBIG)
+            break;
+    }
+    return r;
+}
+
 static int reserve_memory(struct hy_index *index, const hy_index_options *o)
 {
     hy_pager_options options = HY_PAGER_OPTIONS_INIT;
-    int r = -ENOMEM, first = 0;
+    bool may_create = !(o->flags & HY_INDEX_EXISTING) && o->dim != 0;
+    int r;
 
     options.path = o->path;
     options.report = o->report;
-    if (o->path == NULL)
+    if (o->path == NULL) {
         options.flags = hy_pager_caps() & HY_PAGER_CAP_HUGE ? HY_PAGER_HUGE : 0;
-    else if (!(o->flags & HY_INDEX_EXISTING) && o->dim != 0)
-        options.flags = HY_PAGER_CREATE;
-    for (size_t i = 0; i < sizeof(memory_sizes) / sizeof(*memory_sizes); i++) {
-        r = hy_pager_reserve(&index->pager, memory_sizes[i], &options);
-        if (r != -ENOMEM && r != -EFBIG)
-            break;
-        if (first == 0)
-            first = r;
+        return reserve_new(index, o, &options);
     }
-    if (r == -ENOENT && !(o->flags & HY_INDEX_EXISTING) && o->dim == 0)
-        return -EINVAL; /* a new file needs a dim, and none is made */
-    /* A file of more addresses than are to be had: the refusal counts. */
-    return r == -EINVAL && first != 0 ? first : r;
+    options.flags = may_create ? HY_PAGER_CREATE : 0;
+    r = hy_pager_reserve(&index->pager, 0, &options);
+    if (r == 0)
+        compare_sizes(o, index->pager);
+    else if (r == -EINVAL && may_create)
+        r = reserve_new(index, o, &options); /* there is none yet */
+    else if (r == -ENOENT && !(o->flags & HY_INDEX_EXISTING))
+        r = -EINVAL; /* a new file needs a dim, and none is made */
+    return r;
 }
 
 /* A file is new when nothing was ever written to its first page. */
@@ -94,7 +152,7 @@ static int check_options(hy_index_options *o)
     if (o->dim > HY_INDEX_DIM_MAX || (o->flags & ~HY_INDEX_EXISTING) != 0 ||
         o->metric < HY_METRIC_DOT || o->metric > HY_METRIC_L2 ||
         o->storage > HY_STORE_F32 || o->search > HY_SEARCH_GRAPH ||
-        (o->path != NULL && o->heap != NULL))
+        (o->heap != NULL && (o->path != NULL || o->reserve_bytes != 0)))
         return -EINVAL;
     if (o->dim == 0 && o->path == NULL && o->heap == NULL)
         return -EINVAL; /* there is none that could tell */

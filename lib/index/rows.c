@@ -201,6 +201,29 @@ static void find_lost_rows(struct rows *rows)
     }
 }
 
+static void set_strides(struct rows *rows, size_t dim, unsigned storage)
+{
+    /* Multiples of 64 bytes: each row of codes starts on a cache line. */
+    rows->float_stride = hyi_align_up(dim, 16);
+    rows->code_stride = storage == HY_STORE_SQ8 ? hyi_align_up(dim, 64) : 0;
+}
+
+uint64_t hyi_rows_bytes_min(const hy_index_options *options)
+{
+    /* A map is filled to 3/4; the smaller ones leave holes behind. */
+    const uint64_t maps = 4 * segment_rows(0) * sizeof(struct hyi_id_entry);
+    uint64_t row = 2 * sizeof(uint64_t) + sizeof(struct row_life), bytes;
+    struct rows rows;
+
+    set_strides(&rows, options->dim, options->storage);
+    row += rows.float_stride * sizeof(float) + rows.code_stride;
+    if (rows.code_stride != 0)
+        row += sizeof(struct row_term);
+    bytes = segment_rows(0) * row + maps + sizeof(struct index_head);
+    /* The heap's tags take 1/64, its choice of a block up to 1/32. */
+    return bytes + bytes / 16 + (64 << 10);
+}
+
 int hyi_rows_open(struct rows *rows, hy_heap *heap,
                   const hy_index_options *options)
 {
@@ -215,10 +238,7 @@ int hyi_rows_open(struct rows *rows, hy_heap *heap,
     r = at == 0 ? make_head(rows, options) : check_head(rows->head, options);
     if (r != 0)
         return r;
-    /* Multiples of 64 bytes: each row of codes starts on a cache line. */
-    rows->float_stride = hyi_align_up(rows->head->dim, 16);
-    if (options->storage == HY_STORE_SQ8)
-        rows->code_stride = hyi_align_up(rows->head->dim, 64);
+    set_strides(rows, rows->head->dim, options->storage);
     for (unsigned i = 0; r == 0 && i < SEGMENT_COUNT; i++)
         if (rows->head->segments[i].ids != 0)
             r = map_segment(rows, i);

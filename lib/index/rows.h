@@ -108,6 +108,9 @@ struct rows {
     struct retired retired[EPOCHS];
 };
 
+/* Bytes of a heap that is sure to have room for segment 0 and its map. */
+uint64_t hyi_rows_bytes_min(const hy_index_options *options);
+
 /* Opens what the root slot holds, or makes it. Errors as hy_index_create. */
 int hyi_rows_open(struct rows *rows, hy_heap *heap,
                   const hy_index_options *options);

@@ -78,6 +78,7 @@ static int open_index(struct library *library,
     o.root = ROOT_INDEX;
     o.flags = options->flags & HY_PIPELINE_EXISTING ? HY_INDEX_EXISTING : 0;
     o.report = options->report;
+    o.reserve_bytes = options->reserve_bytes;
     r = hy_index_create(&library->index, &o);
     if (r != 0)
         return r;

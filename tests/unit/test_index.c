@@ -16,6 +16,10 @@
 #include "fail.h"
 #include "hy_test.h"
 
+/* Addresses of an index: the size is the point of one test only, and valgrind
+ * and emulators pay for each. */
+enum { RESERVE = 64 << 20 };
+
 static float random_float(uint64_t *seed)
 {
     *seed = *seed * 6364136223846793005u + 1442695040888963407u;
@@ -54,6 +58,7 @@ static hy_index *make(size_t dim, hy_metric metric, unsigned storage)
     o.dim = dim;
     o.metric = metric;
     o.storage = storage;
+    o.reserve_bytes = RESERVE;
     HY_CHECK_EQ(hy_index_create(&index, &o), 0);
     return index;
 }
@@ -153,7 +158,11 @@ HY_TEST(index, wrong_options_are_refused)
     HY_CHECK_EQ(hy_index_create(&index, &o), -ENOTSUP);
     o.search = HY_SEARCH_EXACT;
     o.path = "/nonexistent/folder/index";
+    o.reserve_bytes = RESERVE;
     HY_CHECK_EQ(hy_index_create(&index, &o), -ENOENT);
+    o.path = NULL;
+    o.reserve_bytes = (uint64_t)1 << 62;
+    HY_CHECK_EQ(hy_index_create(&index, &o), -ENOMEM);
     HY_CHECK(index == (hy_index *)&o);
     HY_CHECK_EQ(hy_index_destroy(NULL), 0);
 }
@@ -297,6 +306,7 @@ HY_TEST(index, a_file_keeps_the_index)
     file_name(path, sizeof(path));
     o.metric = HY_METRIC_L2;
     o.path = path;
+    o.reserve_bytes = RESERVE;
     HY_CHECK_EQ(hy_index_create(&index, &o), -EINVAL); /* no dim, no file */
     HY_CHECK(access(path, F_OK) != 0);
     o.dim = 2;
@@ -351,6 +361,159 @@ HY_TEST(index, a_file_of_another_kind_is_refused_and_left_alone)
     remove_file(path);
 }
 
+/* --- how much is reserved ------------------------------------------------- */
+
+static int reports_at[4];
+static char reported[512];
+
+static void keep_report(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    reports_at[level]++;
+    snprintf(reported, sizeof(reported), "%s", message);
+}
+
+static void forget_reports(void)
+{
+    memset(reports_at, 0, sizeof(reports_at));
+    reported[0] = '\0';
+}
+
+/* What a new index of these options must reserve, by its own word. */
+static uint64_t least_of(hy_index_options o)
+{
+    hy_index *index = NULL;
+    const char *word;
+
+    forget_reports();
+    o.report.write = keep_report;
+    o.reserve_bytes = 1;
+    HY_CHECK_EQ(hy_index_create(&index, &o), -EINVAL);
+    HY_CHECK(index == NULL);
+    HY_CHECK_EQ(reports_at[HY_REPORT_ERROR], 1);
+    word = strstr(reported, " take ");
+    HY_CHECK_MSG(word != NULL, "%s", reported);
+    return strtoull(word + 6, NULL, 10);
+}
+
+HY_TEST(index, the_least_reserve_holds_the_first_vectors)
+{
+    static const struct {
+        size_t dim;
+        unsigned storage;
+    } rows[] = {{1, HY_STORE_F32},
+                {1, HY_STORE_SQ8},
+                {17, HY_STORE_SQ8},
+                {64, HY_STORE_F32},
+                {300, HY_STORE_SQ8}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        hy_index_options o = HY_INDEX_OPTIONS_INIT;
+        uint64_t seed = 3, least, n = 0;
+        float vector[300];
+        hy_index *index = NULL;
+        int r;
+
+        o.dim = rows[i].dim;
+        o.storage = rows[i].storage;
+        least = least_of(o);
+        HY_CHECK(least <= 4096 * (5 * (uint64_t)o.dim + 600));
+        o.reserve_bytes = least - 1;
+        HY_CHECK_EQ(hy_index_create(&index, &o), -EINVAL);
+        o.reserve_bytes = least;
+        HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+        HY_CHECK(hy_pager_bytes(hy_index_pager(index)) - least <
+                 hy_pager_page_bytes(hy_index_pager(index)));
+        random_vector(&seed, vector, o.dim);
+        while ((r = hy_index_insert(index, n, vector)) == 0)
+            n++;
+        HY_CHECK_EQ(r, -ENOMEM);
+        HY_CHECK_MSG(n >= 4096, "%llu vectors", (unsigned long long)n);
+        HY_CHECK_EQ(hy_index_destroy(index), 0);
+    }
+}
+
+HY_TEST(index, a_reserve_is_for_new_files_and_kept)
+{
+    hy_index_options o = HY_INDEX_OPTIONS_INIT;
+    hy_index *index = NULL;
+    char path[200];
+    uint64_t least;
+
+    file_name(path, sizeof(path));
+    o.dim = 2;
+    o.path = path;
+    least = least_of(o);
+    HY_CHECK(access(path, F_OK) != 0); /* a refused call makes none */
+    o.report.write = keep_report;
+    o.reserve_bytes = least + 1;
+    forget_reports();
+    for (int turn = 0; turn < 2; turn++) { /* new, and there already */
+        HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+        HY_CHECK(hy_pager_bytes(hy_index_pager(index)) - least <= 4096 * 16);
+        HY_CHECK_EQ(hy_index_insert(index, 1, (float[]){1, 2}), 0);
+        HY_CHECK_EQ(hy_index_destroy(index), 0);
+    }
+    HY_CHECK_STR(reported, "");
+    for (int turn = 0; turn < 3; turn++) {
+        static const uint64_t other[] = {(uint64_t)1 << 33, 1, 0};
+
+        o.reserve_bytes = other[turn];
+        HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+        HY_CHECK(hy_pager_bytes(hy_index_pager(index)) - least <= 4096 * 16);
+        HY_CHECK_EQ(hy_index_destroy(index), 0);
+    }
+    HY_CHECK_EQ(reports_at[HY_REPORT_WARNING], 1); /* larger is not had */
+    HY_CHECK_EQ(reports_at[HY_REPORT_NOTE], 1);
+    HY_CHECK(strstr(reported, path) != NULL);
+    remove_file(path);
+}
+
+HY_TEST(index, an_empty_file_becomes_an_index)
+{
+    hy_index_options o = HY_INDEX_OPTIONS_INIT;
+    hy_index *index = NULL;
+    char path[200];
+
+    file_name(path, sizeof(path));
+    fclose(fopen(path, "w"));
+    o.path = path;
+    o.reserve_bytes = 4 << 20;
+    HY_CHECK_EQ(hy_index_create(&index, &o), -EBADMSG); /* no dim */
+    o.dim = 2;
+    o.flags = HY_INDEX_EXISTING;
+    HY_CHECK_EQ(hy_index_create(&index, &o), -EBADMSG);
+    o.flags = 0;
+    HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+    HY_CHECK_EQ(hy_index_insert(index, 1, (float[]){1, 2}), 0);
+    HY_CHECK_EQ(hy_index_destroy(index), 0);
+    o.dim = 0;
+    HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+    HY_CHECK_EQ(hy_index_remove(index, 1), 0);
+    HY_CHECK_EQ(hy_index_destroy(index), 0);
+    remove_file(path);
+}
+
+#ifndef HY_TEST_PLAIN /* emulators and sanitizers pay for each address */
+HY_TEST(index, without_a_wish_a_quarter_terabyte_is_reserved)
+{
+    hy_index_options o = HY_INDEX_OPTIONS_INIT;
+    hy_index *index = NULL;
+    char path[200];
+
+    file_name(path, sizeof(path));
+    o.dim = 2;
+    for (int turn = 0; turn < 3; turn++) { /* memory, a new file, an old one */
+        o.path = turn == 0 ? NULL : path;
+        HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+        HY_CHECK(hy_pager_bytes(hy_index_pager(index)) == (uint64_t)1 << 38);
+        HY_CHECK_EQ(hy_index_insert(index, 1, (float[]){1, 2}), 0);
+        HY_CHECK_EQ(hy_index_destroy(index), 0);
+    }
+    remove_file(path);
+}
+#endif
+
 HY_TEST(index, a_callers_heap_keeps_it_at_any_address)
 {
     enum { BYTES = 8 << 20 };
@@ -370,6 +533,9 @@ HY_TEST(index, a_callers_heap_keeps_it_at_any_address)
     o.storage = HY_STORE_F32;
     o.heap = heap;
     o.root = 3;
+    o.reserve_bytes = BYTES; /* its size is its owner's matter */
+    HY_CHECK_EQ(hy_index_create(&index, &o), -EINVAL);
+    o.reserve_bytes = 0;
     HY_CHECK_EQ(hy_index_create(&index, &o), 0);
     for (uint64_t i = 0; i < 300; i++)
         HY_CHECK_EQ(hy_index_insert_encoded(index, i, (float[]){(float)i},
@@ -437,6 +603,7 @@ HY_TEST(index, no_memory_is_an_error)
     size_t count;
 
     o.dim = 2;
+    o.reserve_bytes = RESERVE;
     hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
     HY_CHECK_EQ(hy_index_create(&index, &o), -ENOMEM);
     hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);

@@ -298,12 +298,14 @@ HY_TEST(monitor, a_pipeline_shows_its_documents)
     hy_runtime_options run = HY_RUNTIME_OPTIONS_INIT;
     hy_monitor *m = create(NULL);
     hy_runtime *rt = NULL;
+    hy_pipeline_options po = HY_PIPELINE_OPTIONS_INIT;
     hy_pipeline *p = NULL;
 
     run.workers = 1;
     HY_CHECK_EQ(hy_runtime_init(&rt, &run), 0);
     HY_CHECK_EQ(hy_runtime_start(rt), 0);
-    HY_CHECK_EQ(hy_pipeline_open(&p, rt, NULL), 0);
+    po.reserve_bytes = (uint64_t)64 << 20; /* emulators pay for each */
+    HY_CHECK_EQ(hy_pipeline_open(&p, rt, &po), 0);
     HY_CHECK_EQ(hy_monitor_watch(m, HY_MONITOR_PIPELINE, p, "library"), 0);
     HY_CHECK_EQ(hy_pipeline_ingest(p, 1, "one fish", 8, HY_FOREVER), 0);
     HY_CHECK_EQ(hy_pipeline_ingest(p, 2, "two fish", 8, HY_FOREVER), 0);

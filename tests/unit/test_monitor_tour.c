@@ -109,6 +109,7 @@ HY_TEST(tour, a_documents_hops_are_those_of_the_tour)
     ro.workers = 1;
     po.lanes = 1;
     HY_CHECK_EQ(hy_runtime_init(&rt, &ro), 0);
+    po.reserve_bytes = (uint64_t)64 << 20; /* emulators pay for each */
     HY_CHECK_EQ(hy_pipeline_open(&walk.p, rt, &po), 0);
     HY_CHECK_EQ(hy_monitor_create(&m, NULL), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, send_documents, &walk, NULL, &sender), 0);

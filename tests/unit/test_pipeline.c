@@ -15,9 +15,18 @@
 #include "fail.h"
 #include "hy_test.h"
 
-static hy_pipeline *open_at(const char *path, hy_runtime *rt)
+/* Defaults but for the addresses: valgrind and emulators pay for each. */
+static hy_pipeline_options small(void)
 {
     hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+
+    o.reserve_bytes = (uint64_t)64 << 20;
+    return o;
+}
+
+static hy_pipeline *open_at(const char *path, hy_runtime *rt)
+{
+    hy_pipeline_options o = small();
     hy_pipeline *p = NULL;
 
     o.path = path;
@@ -171,7 +180,7 @@ HY_TEST(pipeline, a_file_keeps_what_was_flushed)
 {
     char path[200];
     hy_pipeline *p;
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
 
     file_name(path, sizeof(path));
     o.path = path;
@@ -197,7 +206,7 @@ HY_TEST(pipeline, a_file_keeps_what_was_flushed)
 
 HY_TEST(pipeline, a_store_knows_its_number_of_components)
 {
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
     hy_pipeline *p = NULL;
     char path[200];
@@ -215,6 +224,84 @@ HY_TEST(pipeline, a_store_knows_its_number_of_components)
     HY_CHECK_EQ(hy_pipeline_close(p), 0);
     remove_file(path);
 }
+
+static void keep_line(void *ctx, int level, const char *message)
+{
+    (void)level;
+    snprintf(ctx, 512, "%s", message);
+}
+
+HY_TEST(pipeline, a_store_reserves_what_was_asked)
+{
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    hy_pipeline *p = NULL;
+    char path[200], line[512] = "";
+
+    file_name(path, sizeof(path));
+    o.path = path;
+    o.report = (hy_report){keep_line, line};
+    o.reserve_bytes = 4096;
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), -EINVAL);
+    HY_CHECK(p == NULL && access(path, F_OK) != 0);
+    HY_CHECK(strstr(line, "reserve_bytes of 4096 is too small") != NULL);
+    line[0] = '\0';
+    o.reserve_bytes = (uint64_t)24 << 20;
+    for (int turn = 0; turn < 2; turn++) { /* new, and there already */
+        HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+        HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+        HY_CHECK_EQ(s.reserved_bytes, o.reserve_bytes);
+        ingest_three(p);
+        HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    }
+    HY_CHECK_STR(line, "");
+    o.reserve_bytes *= 2;
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    HY_CHECK_EQ(s.reserved_bytes, (uint64_t)24 << 20);
+    HY_CHECK(strstr(line, "which it keeps") != NULL);
+    HY_CHECK_EQ(best(p, "yeast"), 3);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    remove_file(path);
+}
+
+HY_TEST(pipeline, a_full_store_is_told_and_keeps_what_it_has)
+{
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline *p = NULL;
+    static char text[1 << 20];
+    uint64_t id = 9;
+    int r;
+
+    o.reserve_bytes = (uint64_t)12 << 20;
+    memset(text, 'x', sizeof(text));
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+    ingest_three(p);
+    do {
+        HY_CHECK(id < 40);
+        HY_CHECK_EQ(hy_pipeline_ingest(p, id++, text, sizeof(text), HY_FOREVER),
+                    0);
+        r = hy_pipeline_flush(p, HY_FOREVER);
+    } while (r == 0);
+    HY_CHECK_EQ(r, -ENOMEM);
+    HY_CHECK_EQ(hy_pipeline_flush(p, HY_FOREVER), 0); /* told once */
+    HY_CHECK_EQ(best(p, "yeast"), 3);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+}
+
+#ifndef HY_TEST_PLAIN /* emulators and sanitizers pay for each address */
+HY_TEST(pipeline, without_a_wish_a_quarter_terabyte_is_reserved)
+{
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    hy_pipeline *p = NULL;
+
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    HY_CHECK(s.reserved_bytes == (uint64_t)1 << 38);
+    ingest_three(p);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+}
+#endif
 
 /* A program with no standard files: what is printed must not reach the store,
  * nor the store what reads questions. */
@@ -280,7 +367,7 @@ HY_TEST(pipeline, kill_loses_nothing_that_was_flushed)
 
 HY_TEST(pipeline, what_is_no_store_is_refused_and_left_alone)
 {
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_pipeline *p = NULL;
     char path[200], text[64] = "";
     FILE *f;
@@ -305,7 +392,7 @@ HY_TEST(pipeline, what_is_no_store_is_refused_and_left_alone)
 
 HY_TEST(pipeline, wrong_arguments_are_refused)
 {
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_pipeline *p = open_at(NULL, NULL);
     hy_pipeline *none = NULL;
     hy_document d = {sizeof(d), 1, "a", 1, NULL, 0};
@@ -375,7 +462,7 @@ HY_TEST(pipeline, works_inside_somebody_elses_runtime)
 HY_TEST(pipeline, a_full_queue_times_out)
 {
     hy_runtime_options ro = HY_RUNTIME_OPTIONS_INIT;
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_runtime *rt = NULL;
     hy_pipeline *p = NULL;
     int r = 0, accepted = 0;
@@ -460,7 +547,7 @@ HY_TEST(pipeline, a_failing_disk_is_told_and_loses_nothing)
 
 HY_TEST(pipeline, no_memory_is_told)
 {
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_pipeline *p = NULL;
 
     hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
@@ -518,7 +605,7 @@ static void *ingest_until_stopped(void *arg)
 HY_TEST(pipeline, a_stop_frees_who_waits_for_room)
 {
     hy_runtime_options ro = HY_RUNTIME_OPTIONS_INIT;
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
     struct by_fiber job = {NULL, 0, 0};
     hy_runtime *rt = NULL;
@@ -555,7 +642,7 @@ static void count_warnings(void *ctx, int level, const char *message)
 HY_TEST(pipeline, a_runtime_with_little_room_gives_fewer_lanes)
 {
     hy_runtime_options ro = HY_RUNTIME_OPTIONS_INIT;
-    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline_options o = small();
     hy_runtime *rt = NULL;
     hy_pipeline *p = NULL, *none = NULL;
     int warnings = 0;
