@@ -29,6 +29,7 @@
 #include "arch.h"
 #include "bits.h"
 #include "check.h"
+#include "order.h"
 #include "os.h"
 #include "process.h"
 
@@ -274,7 +275,7 @@ static void close_slot(struct hyi_fault_slot *slot)
     _Atomic uint32_t never = 0;
 
     /* Sequentially consistent, with find_and_pin: close, then look. */
-    atomic_store(&slot->state, SLOT_CLOSING);
+    hyi_store_then_look(&slot->state, SLOT_CLOSING);
     while (atomic_load(&slot->readers) != 0)
         hyi_os_futex_wait(&never, 0, hyi_os_now() + 50000, false);
     atomic_store_explicit(&slot->end, 0, memory_order_relaxed);

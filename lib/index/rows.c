@@ -14,6 +14,7 @@
 
 #include "bits.h"
 #include "check.h"
+#include "order.h"
 
 static const uint64_t index_magic = 0x7865646e69795048u; /* "HPyindex" */
 
@@ -295,7 +296,8 @@ static void advance_epoch(struct rows *rows)
 
     if (atomic_load(&rows->readers[(epoch + 2) % EPOCHS]) != 0)
         return;
-    atomic_store(&rows->epoch, epoch + 1);
+    /* The next call looks at those who entered before they saw this. */
+    hyi_store_then_look(&rows->epoch, epoch + 1);
     for (size_t i = 0; i < oldest->count; i++)
         push_free(rows, oldest->rows[i]);
     oldest->count = 0;

@@ -28,6 +28,7 @@
 
 #include "bits.h"
 #include "check.h"
+#include "order.h"
 
 enum { HYI_RING_MAGIC = 0x676e6972, HYI_RING_VERSION = 1 };
 
@@ -142,7 +143,7 @@ static inline void hyi_ring_leave(_Atomic uint32_t *busy)
  * the sleep protocol. Release: pairs with the acquire loads of the index; what
  * was done to the slots is finished. Between store and load stands nothing but
  * a barrier for the compiler, since the sleeper's hyi_ring_order is the fence
- * for both; without membarrier the two are sequentially consistent.
+ * for both; without membarrier the two are sequentially consistent (order.h).
  */
 static inline uintptr_t hyi_ring_publish(_Atomic uint64_t *index,
                                          uint64_t value,
@@ -150,7 +151,7 @@ static inline uintptr_t hyi_ring_publish(_Atomic uint64_t *index,
                                          bool fenced)
 {
     if (HYI_UNLIKELY(fenced)) {
-        atomic_store_explicit(index, value, memory_order_seq_cst);
+        hyi_store_then_look(index, value);
         return atomic_load_explicit(word, memory_order_seq_cst);
     }
     atomic_store_explicit(index, value, memory_order_release);

@@ -27,6 +27,7 @@
 #include <stdio.h>
 
 #include "arch.h"
+#include "order.h"
 
 enum {
     SPINS = 100, /* looks before the sleep: a microsecond or so, a tenth of
@@ -263,7 +264,7 @@ static void stand_up(struct hyi_worker *w)
     hyi_unlock(&rt->idle_lock);
     /* Whoever was sent to search is up: before its search, so that a spawner
        who found this set has nothing that the search does not see. */
-    atomic_store_explicit(&rt->waking, 0, memory_order_seq_cst);
+    hyi_store_then_look(&rt->waking, 0);
 }
 
 /* Simulated: time jumps to the next deadline. */

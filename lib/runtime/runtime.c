@@ -20,6 +20,7 @@
 
 #include "fault.h"
 #include "options.h"
+#include "order.h"
 #include "process.h"
 
 enum { STACK_BYTES_DEFAULT = 64 << 10, STATS_BYTES_MIN = 16 };
@@ -443,7 +444,7 @@ static void wait_for_work(struct hyi_worker *w, hy_deadline until)
 {
     hy_deadline timer = hyi_wheel_next(&w->wheel);
 
-    atomic_store_explicit(&w->sleep, HYI_ASLEEP, memory_order_seq_cst);
+    hyi_store_then_look(&w->sleep, HYI_ASLEEP);
     /* Partner: hyi_post, then hyi_worker_kick. */
     if (atomic_load_explicit(&w->inbox, memory_order_seq_cst) == NULL &&
         atomic_load(&w->rt->stop) != 1)
@@ -501,7 +502,7 @@ static void tell_event(struct hyi_worker *w, bool more)
         return;
     hyi_os_event_clear(&rt->event);
     hyi_os_event_alarm(&rt->event, hyi_wheel_next(&w->wheel));
-    atomic_store_explicit(&w->sleep, HYI_OUTSIDE, memory_order_seq_cst);
+    hyi_store_then_look(&w->sleep, HYI_OUTSIDE);
     /* Partners: hyi_post and hy_runtime_stop. Either they find OUTSIDE, or this
        finds what they left. */
     if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL ||

@@ -291,7 +291,8 @@ static bool abandon(struct hyi_slab_cache *cache)
         return false;
     HYI_SLAB_WIDEN();
     current_set(cache, NULL);
-    hyi_slab_owner_set(chunk, HYI_SLAB_ORPHAN);
+    /* Sequentially consistent, and an exchange: order.h. */
+    (void)__atomic_exchange_n(&chunk->owner, HYI_SLAB_ORPHAN, __ATOMIC_SEQ_CST);
     if (!has_remote(cache->slab, chunk) ||
         !__atomic_compare_exchange_n(&chunk->owner, &expected, &cache->hot,
                                      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include <hyperion/base.h>
 
@@ -11,6 +12,7 @@
 #include "hy_test.h"
 #include "id_map.h"
 #include "options.h"
+#include "order.h"
 #include "os.h"
 #include "park.h"
 #include "trace.h"
@@ -210,4 +212,61 @@ HY_TEST(base, a_tracepoint_is_heard_until_it_is_silenced)
     hy_trace_set(NULL, NULL);
     HYI_TRACE("test", 4000);
     HY_CHECK_EQ(sum, 20);
+}
+
+/* --- a store, then a look ------------------------------------------------- */
+
+enum { MEETINGS = 100000 };
+#define MEETINGS_NS UINT64_C(1500000000)
+
+static struct {
+    HYI_ALIGNED _Atomic uint32_t there; /* who has come to which round */
+    HYI_ALIGNED _Atomic uint32_t gone;
+    HYI_ALIGNED _Atomic uint32_t word[2][HYI_LINE_BYTES / 4];
+    uint32_t seen[2];
+    uint32_t last; /* round */
+} race;
+
+static void meet(_Atomic uint32_t *count, uint32_t both)
+{
+    uint32_t spins = 0;
+
+    atomic_fetch_add(count, 1);
+    while (atomic_load(count) < both)
+        if (++spins % 4096 == 0)
+            hyi_os_thread_yield(); /* one processor */
+}
+
+static void race_round(int side, uint32_t round)
+{
+    meet(&race.there, 2 * round);
+    hyi_store_then_look(&race.word[side][0], round);
+    race.seen[side] = atomic_load(&race.word[!side][0]);
+    meet(&race.gone, 2 * round);
+}
+
+static void *race_back(void *arg)
+{
+    for (uint32_t round = 1; round <= race.last; round++)
+        race_round(1, round);
+    return arg;
+}
+
+HY_TEST(base, of_two_that_store_and_look_one_sees_the_other)
+{
+    uint64_t start = hyi_os_now();
+    uint32_t round = 0, missed = 0;
+    pthread_t t;
+
+    while (round < MEETINGS && hyi_os_now() - start < MEETINGS_NS) {
+        memset(&race, 0, sizeof(race));
+        race.last = MEETINGS / 20;
+        HY_CHECK_EQ(hyi_os_thread_start(&t, race_back, NULL), 0);
+        for (uint32_t i = 1; i <= race.last; i++, round++) {
+            race_round(0, i);
+            missed += race.seen[0] != i && race.seen[1] != i;
+        }
+        pthread_join(t, NULL);
+    }
+    HY_CHECK_EQ(missed, 0);
 }
