@@ -105,6 +105,16 @@ void *hy_arch_context_make(void *stack, size_t bytes,
 void *hy_arch_switch(void **from, void *to, void *value);
 
 /*
+ * The same between the fibers of a scheduler, without a value. main NULL: to
+ * is what an earlier hop saved. Otherwise to is the upper end, a multiple of
+ * 64, of a stack nobody is on: main() is called there, and what it returns, an
+ * earlier hop's, is continued when it does. So a stack begins with a call that
+ * a return answers, and the return predictor stays in step from a hop to a new
+ * stack until the hop back.
+ */
+void hy_arch_hop(void **from, void *to, void *(*main)(void));
+
+/*
  * The floating-point environment in one word: rounding, exception masks and
  * flags; of the portable half, rounding alone.
  */

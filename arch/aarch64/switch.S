@@ -34,23 +34,25 @@
 #if defined(__APPLE__)
         .globl  SYMBOL(hy_arch_switch)
         .private_extern SYMBOL(hy_arch_switch)
+        .globl  SYMBOL(hy_arch_hop)
+        .private_extern SYMBOL(hy_arch_hop)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
 #else
         .globl  hy_arch_switch
         .hidden hy_arch_switch
         .type   hy_arch_switch, %function
+        .globl  hy_arch_hop
+        .hidden hy_arch_hop
+        .type   hy_arch_hop, %function
         .globl  hy_arch_context_make
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, %function
         .type   first_step, %function
 #endif
 
-/* void *hy_arch_switch(void **from: x0, void *to: x1, void *value: x2) */
-        .p2align 6
-SYMBOL(hy_arch_switch):
-        .cfi_startproc
-        BTI_C
+/* The frame above: what a called function must keep. */
+.macro  save_registers
         sub     sp, sp, #160
         .cfi_def_cfa_offset 160
         stp     x29, x30, [sp]
@@ -83,10 +85,9 @@ SYMBOL(hy_arch_switch):
         stp     d14, d15, [sp, #16]
         .cfi_offset d14, -144
         .cfi_offset d15, -136
-        mov     x9, sp
-        str     x9, [x0]
-        mov     sp, x1
-        mov     x0, x2
+.endm
+
+.macro  restore_registers
         ldp     x29, x30, [sp]
         ldp     x19, x20, [sp, #144]
         ldp     x21, x22, [sp, #128]
@@ -119,10 +120,50 @@ SYMBOL(hy_arch_switch):
         .cfi_restore d13
         .cfi_restore d14
         .cfi_restore d15
+.endm
+
+/* void *hy_arch_switch(void **from: x0, void *to: x1, void *value: x2) */
+        .p2align 6
+SYMBOL(hy_arch_switch):
+        .cfi_startproc
+        BTI_C
+        save_registers
+        mov     x9, sp
+        str     x9, [x0]
+        mov     sp, x1
+        mov     x0, x2
+        restore_registers
         ret
         .cfi_endproc
 #if !defined(__APPLE__)
         .size   hy_arch_switch, . - hy_arch_switch
+#endif
+
+/* void hy_arch_hop(void **from: x0, void *to: x1, void *(*main)(void): x2)
+   The call on a new stack is answered by main's return, and the call of whoever
+   is resumed then by the ret below. */
+        .p2align 6
+SYMBOL(hy_arch_hop):
+        .cfi_startproc
+        BTI_C
+        save_registers
+        mov     x9, sp
+        str     x9, [x0]
+        cbnz    x2, 2f
+        mov     sp, x1
+1:      restore_registers
+        ret
+        .cfi_endproc
+        .cfi_startproc  /* nobody called what runs on a new stack */
+        .cfi_undefined x30
+2:      mov     sp, x1
+        mov     x29, xzr
+        blr     x2
+        mov     sp, x0
+        b       1b
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_hop, . - hy_arch_hop
 #endif
 
 /* Where a made context begins: entry(arg, value). Nobody called it, which is

@@ -21,20 +21,46 @@
 struct context {
     ucontext_t machine;
     void *value;
-    int rounding; /* as the one who switches here leaves it */
+    int rounding, error; /* as the one who switches here leaves them */
     void (*entry)(void *arg, void *value);
     void *arg;
 };
 
+/* ucontext brings back an old rounding mode and changes errno; a switch leaves
+   both alone. */
+static void leave_for(struct context *there)
+{
+    there->rounding = fegetround();
+    there->error = errno;
+}
+
+static void arrive(const struct context *here)
+{
+    fesetround(here->rounding);
+    errno = here->error;
+}
+
 /* makecontext passes ints: a pointer travels in two halves. */
+static void *joined(unsigned high, unsigned low)
+{
+    return (void *)(((uintptr_t)high << 16 << 16) | (uintptr_t)low);
+}
+
 static void first_step(unsigned high, unsigned low)
 {
-    struct context *c =
-        (struct context *)(((uintptr_t)high << 16 << 16) | (uintptr_t)low);
+    struct context *c = joined(high, low);
 
-    fesetround(c->rounding);
+    arrive(c);
     c->entry(c->arg, c->value);
     __builtin_trap();
+}
+
+static void begin_at(ucontext_t *machine, void (*first)(unsigned, unsigned),
+                     const void *arg)
+{
+    makecontext(machine, (void (*)(void))first, 2,
+                (unsigned)((uintptr_t)arg >> 16 >> 16),
+                (unsigned)(uintptr_t)arg);
 }
 
 void *hy_arch_context_make(void *stack, size_t bytes,
@@ -51,8 +77,7 @@ void *hy_arch_context_make(void *stack, size_t bytes,
     c->machine.uc_link = NULL;
     c->machine.uc_stack.ss_sp = stack;
     c->machine.uc_stack.ss_size = (size_t)((uintptr_t)c - (uintptr_t)stack);
-    makecontext(&c->machine, (void (*)(void))first_step, 2,
-                (unsigned)((uintptr_t)c >> 16 >> 16), (unsigned)(uintptr_t)c);
+    begin_at(&c->machine, first_step, c);
     return c;
 }
 
@@ -60,14 +85,54 @@ void *hy_arch_switch(void **from, void *to, void *value)
 {
     struct context here;
     struct context *there = to;
-    int saved = errno;
 
     *from = &here;
     there->value = value;
-    /* ucontext brings back an old rounding mode; a switch leaves it alone. */
-    there->rounding = fegetround();
+    leave_for(there);
     swapcontext(&here.machine, &there->machine);
-    fesetround(here.rounding);
-    errno = saved;
+    arrive(&here);
     return here.value;
+}
+
+/* --- hops ----------------------------------------------------------------- */
+
+enum { HOP_STACK_BYTES = 8192 }; /* libc wants to know; any stack has more */
+
+struct hop {
+    struct context context; /* to continue here */
+    struct context begin;   /* of the new stack, until it has begun */
+    void *(*main)(void);
+};
+
+static void first_hop(unsigned high, unsigned low)
+{
+    const struct hop *from = joined(high, low);
+    struct context *there;
+
+    arrive(&from->begin);
+    there = from->main();
+    leave_for(there);
+    setcontext(&there->machine);
+    __builtin_trap();
+}
+
+void hy_arch_hop(void **from, void *to, void *(*main)(void))
+{
+    struct hop here;
+    ucontext_t *begin = &here.begin.machine;
+
+    if (main == NULL) {
+        hy_arch_switch(from, to, NULL);
+        return;
+    }
+    *from = &here;
+    here.main = main;
+    leave_for(&here.begin);
+    getcontext(begin);
+    begin->uc_link = NULL;
+    begin->uc_stack.ss_sp = (char *)to - HOP_STACK_BYTES;
+    begin->uc_stack.ss_size = HOP_STACK_BYTES;
+    begin_at(begin, first_hop, &here);
+    swapcontext(&here.context.machine, begin);
+    arrive(&here.context);
 }

@@ -29,23 +29,25 @@
 #if defined(__APPLE__)
         .globl  SYMBOL(hy_arch_switch)
         .private_extern SYMBOL(hy_arch_switch)
+        .globl  SYMBOL(hy_arch_hop)
+        .private_extern SYMBOL(hy_arch_hop)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
 #else
         .globl  hy_arch_switch
         .hidden hy_arch_switch
         .type   hy_arch_switch, @function
+        .globl  hy_arch_hop
+        .hidden hy_arch_hop
+        .type   hy_arch_hop, @function
         .globl  hy_arch_context_make
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, @function
         .type   first_step, @function
 #endif
 
-/* void *hy_arch_switch(void **from: rdi, void *to: rsi, void *value: rdx) */
-        .p2align 6
-SYMBOL(hy_arch_switch):
-        .cfi_startproc
-        endbr64
+/* The frame above: what a called function must keep. */
+.macro  save_registers
         pushq   %rbp
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rbp, 0
@@ -64,9 +66,9 @@ SYMBOL(hy_arch_switch):
         pushq   %r15
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %r15, 0
-        movq    %rsp, (%rdi)
-        movq    %rsi, %rsp
-        movq    %rdx, %rax
+.endm
+
+.macro  restore_registers
         popq    %r15
         .cfi_adjust_cfa_offset -8
         .cfi_restore %r15
@@ -85,10 +87,49 @@ SYMBOL(hy_arch_switch):
         popq    %rbp
         .cfi_adjust_cfa_offset -8
         .cfi_restore %rbp
+.endm
+
+/* void *hy_arch_switch(void **from: rdi, void *to: rsi, void *value: rdx) */
+        .p2align 6
+SYMBOL(hy_arch_switch):
+        .cfi_startproc
+        endbr64
+        save_registers
+        movq    %rsp, (%rdi)
+        movq    %rsi, %rsp
+        movq    %rdx, %rax
+        restore_registers
         ret
         .cfi_endproc
 #if !defined(__APPLE__)
         .size   hy_arch_switch, . - hy_arch_switch
+#endif
+
+/* void hy_arch_hop(void **from: rdi, void *to: rsi, void *(*main)(void): rdx)
+   The call on a new stack is answered by main's return, and the call of whoever
+   is resumed then by the ret below. */
+        .p2align 6
+SYMBOL(hy_arch_hop):
+        .cfi_startproc
+        endbr64
+        save_registers
+        movq    %rsp, (%rdi)
+        testq   %rdx, %rdx
+        jnz     2f
+        movq    %rsi, %rsp
+1:      restore_registers
+        ret
+        .cfi_endproc
+        .cfi_startproc  /* nobody called what runs on a new stack */
+        .cfi_undefined %rip
+2:      movq    %rsi, %rsp
+        xorl    %ebp, %ebp
+        callq   *%rdx
+        movq    %rax, %rsp
+        jmp     1b
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_hop, . - hy_arch_hop
 #endif
 
 /* Where a made context begins: entry(arg, value). Nobody called it, which is

@@ -62,14 +62,24 @@ uint64_t hyi_now(void)
     return parker != NULL ? parker->now() : hyi_os_now();
 }
 
-void hyi_waiter_init(struct hyi_waiter *waiter, const char *reason)
+const char *hyi_wait_name(enum hyi_wait wait)
+{
+    static const char *const names[HYI_WAITS] = {
+        "",       "sleep",      "join",      "mutex",     "cond",        "sem",
+        "event",  "wait group", "chan send", "chan recv", "chan select", "ring",
+        "runtime"};
+
+    return (unsigned)wait < HYI_WAITS ? names[wait] : "";
+}
+
+void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait)
 {
     const struct hyi_parker *parker = hyi_parker_self;
 
     atomic_init(&waiter->state, HYI_WAITER_ARMED);
     waiter->wake = wake_thread;
     waiter->sleeper = NULL;
-    waiter->reason = reason;
+    waiter->wait = wait;
     waiter->next = waiter->prev = NULL;
     waiter->user = 0;
     if (parker != NULL)

@@ -42,11 +42,32 @@
 
 enum { HYI_WAITER_ARMED, HYI_WAITER_WOKEN, HYI_WAITER_PARKED };
 
+/* What is waited for; a byte, because each fiber's slot keeps one. */
+enum hyi_wait {
+    HYI_WAIT_NONE,
+    HYI_WAIT_SLEEP,
+    HYI_WAIT_JOIN,
+    HYI_WAIT_MUTEX,
+    HYI_WAIT_COND,
+    HYI_WAIT_SEM,
+    HYI_WAIT_EVENT,
+    HYI_WAIT_GROUP,
+    HYI_WAIT_CHAN_SEND,
+    HYI_WAIT_CHAN_RECV,
+    HYI_WAIT_CHAN_SELECT,
+    HYI_WAIT_RING,
+    HYI_WAIT_RUNTIME,
+    HYI_WAITS
+};
+
+/* As monitors show it: "mutex", "ring", ...; "" for HYI_WAIT_NONE. */
+const char *hyi_wait_name(enum hyi_wait wait);
+
 struct hyi_waiter {
     _Atomic uint32_t state;
     void (*wake)(struct hyi_waiter *waiter); /* called by hyi_wake alone */
     void *sleeper;                           /* whom it wakes; the parker's */
-    const char *reason; /* shown by monitors: "mutex", "ring", ... */
+    enum hyi_wait wait;
     struct hyi_waiter *next, *prev; /* belong to the queue it stands in */
     uintptr_t user;                 /* belongs to who published it */
 };
@@ -67,7 +88,7 @@ extern _Thread_local const struct hyi_parker *hyi_parker_self
     __attribute__((tls_model("initial-exec")));
 
 uint64_t hyi_now(void);
-void hyi_waiter_init(struct hyi_waiter *waiter, const char *reason);
+void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait);
 
 /* 0, -ETIMEDOUT, -ECANCELED (fibers only). Leaves errno alone. */
 int hyi_park(struct hyi_waiter *waiter, hy_deadline until);

@@ -174,7 +174,7 @@ static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
         return -ETIMEDOUT;
     if (spin(ring, side))
         return 0;
-    hyi_waiter_init(&waiter, "ring");
+    hyi_waiter_init(&waiter, HYI_WAIT_RING);
     hyi_ring_count_up(side->parks, 1);
     old = atomic_fetch_or(side->word, (uintptr_t)&waiter);
     HYI_ASSERT((old & ~HYI_RING_CLOSED) == 0); /* one sleeper a side */

@@ -30,6 +30,23 @@
 #endif
 #endif
 
+/* Does a tool follow the switches? */
+#if defined(HYI_ASAN) || defined(HYI_TSAN)
+enum { HYI_NOTES = 1 };
+#else
+enum { HYI_NOTES = 0 };
+#endif
+
+/* For a function that begins and ends on different stacks. */
+#if defined(__has_attribute)
+#if __has_attribute(disable_sanitizer_instrumentation)
+#define HYI_NOT_INSTRUMENTED __attribute__((disable_sanitizer_instrumentation))
+#endif
+#endif
+#if !defined(HYI_NOT_INSTRUMENTED)
+#define HYI_NOT_INSTRUMENTED
+#endif
+
 #if defined(HYI_ASAN)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

@@ -268,9 +268,9 @@ static inline int recv_now(hy_chan *c, void *item, struct sleeper **served)
 
 /* --- waiting -------------------------------------------------------------- */
 
-static void sleeper_init(struct sleeper *s, const char *reason)
+static void sleeper_init(struct sleeper *s, enum hyi_wait wait)
 {
-    hyi_waiter_init(&s->waiter, reason);
+    hyi_waiter_init(&s->waiter, wait);
     atomic_init(&s->claim, OPEN);
     s->result = 0;
 }
@@ -304,7 +304,8 @@ static __attribute__((noinline)) int wait_in(hy_chan *c, void *item,
         unlock_chan(c);
         return refusal();
     }
-    sleeper_init(&self, op == HY_CHAN_SEND ? "chan send" : "chan recv");
+    sleeper_init(&self,
+                 op == HY_CHAN_SEND ? HYI_WAIT_CHAN_SEND : HYI_WAIT_CHAN_RECV);
     hang(c, &place, op);
     unlock_chan(c);
     r = wait_served(&self, until);
@@ -520,7 +521,7 @@ static size_t try_or_hang(struct select *s, bool may_wait)
     lock_all(s);
     done = try_each(s, true);
     if (done == s->count && may_wait) {
-        sleeper_init(&s->self, "chan select");
+        sleeper_init(&s->self, HYI_WAIT_CHAN_SELECT);
         for (struct place *p = s->lowest; p != NULL; p = p->above)
             hang(chan_of(s, p), p, s->cases[p->index].op);
     }

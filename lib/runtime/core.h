@@ -7,7 +7,7 @@
  *                   +-- stacks
  *
  *      a fiber's id:   | generation 34 | runtime slot 8 | index 22 |
- *      fiber.life:     | generation 34 | 26 zero bits | flags 4  |
+ *      fiber.life:     | generation 34 | 4 zero bits | index 22 | flags 4 |
  *
  * Invariant: a handle names a live fiber exactly when the generations agree.
  * Slots, and runtime slots, are never freed: a handle may be looked up for
@@ -47,12 +47,14 @@ enum {
 };
 #define HYI_GENERATION_LAST (((uint64_t)1 << 34) - 1)
 
-/* Flags of fiber.life. */
+/* Flags of fiber.life. Whoever holds LOCKED may store the word; the others
+   change it by compare-exchange, and only while it is not locked. */
 enum {
     HYI_LIFE_LOCKED = 1, /* somebody looks at the joiners or the name */
     HYI_LIFE_JOINED = 2, /* joiners is not empty */
     HYI_LIFE_CANCELLED = 4,
-    HYI_LIFE_LIVE = 8
+    HYI_LIFE_LIVE = 8,
+    HYI_LIFE_FLAGS_LOG2 = 4
 };
 
 /* Bits of fiber.posted: why it stands in an inbox. */
@@ -87,7 +89,8 @@ struct hyi_fiber {
     bool cancellable;       /* the park under way */
     bool woken;             /* ready after a wait, not after a yield */
     _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in worker.c */
-    uint32_t index;         /* in the table */
+    _Atomic uint8_t wait;   /* enum hyi_wait, while parked */
+    int error;              /* errno, while it does not run */
 
     /* Second line. */
     _Atomic uint64_t life;
@@ -95,9 +98,11 @@ struct hyi_fiber {
     struct hyi_fiber *inbox_next;
     struct hyi_fiber *next; /* in a list of its worker, or of free slots */
     char *name;             /* under HYI_LIFE_LOCKED; NULL = none */
-    const char *_Atomic reason;
     struct hyi_timer timer;
 };
+
+_Static_assert(sizeof(struct hyi_fiber) == 128 || sizeof(void *) != 8,
+               "a slot is two lines, so that a switch touches one");
 
 /* At the top of a stack, when times are measured or the floating-point
    environment is the fiber's own. */
@@ -134,6 +139,7 @@ struct hyi_worker {
     unsigned streak;        /* picks in a row from the preferred queue */
     bool newest_first;      /* unstarted fibers: a tree is being walked */
     uint32_t woken;         /* fibers among the ready that were woken */
+    bool special;           /* bounded or simulated: each pick is looked at */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */
@@ -141,9 +147,10 @@ struct hyi_worker {
     void (*start_entry)(void *arg); /* of the fiber that is about to start */
     void *start_arg;
     int *errno_at;
-    struct hyi_cxx_globals *cxx; /* NULL: no C++ runtime */
-    struct hyi_stack_note *left; /* the stack that was just switched from */
-    uint64_t fp_env;             /* of the fibers without one of their own */
+    struct hyi_cxx_globals *cxx;   /* the thread's, */
+    struct hyi_cxx_globals no_cxx; /* or, without a C++ runtime, this */
+    struct hyi_stack_note *left;   /* the stack that was just switched from */
+    uint64_t fp_env;               /* of the fibers without one of their own */
     struct hyi_ready ready;
     struct hyi_fiber *fixed_first, *fixed_last; /* unstarted, for this worker */
     struct hyi_fiber *free;                     /* slots */
@@ -244,11 +251,11 @@ static inline uint64_t hyi_generation(uint64_t life_or_id)
     return life_or_id >> HYI_GENERATION_SHIFT;
 }
 
-static inline hy_fiber hyi_fiber_id(const hy_runtime *rt,
-                                    const struct hyi_fiber *f, uint64_t life)
+static inline hy_fiber hyi_fiber_id(const hy_runtime *rt, uint64_t life)
 {
     return (hy_fiber){hyi_generation(life) << HYI_GENERATION_SHIFT |
-                      (uint64_t)rt->slot << HYI_INDEX_BITS | f->index};
+                      (uint64_t)rt->slot << HYI_INDEX_BITS |
+                      (life >> HYI_LIFE_FLAGS_LOG2 & (HYI_FIBERS_MOST - 1))};
 }
 
 /* A counter of the owner that others read. */
@@ -281,6 +288,10 @@ struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index);
 /* Takes the slot's lock if it still holds the generation. */
 bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation);
 void hyi_fiber_unlock(struct hyi_fiber *f);
+
+/* The slot's life once nobody holds its lock. Acquire: pairs with the release
+   of the unlock. */
+uint64_t hyi_fiber_unlocked(const struct hyi_fiber *f);
 
 /* Ends a fiber: its handle is void from here on, its slot free, its joiners
    are woken. */

@@ -104,6 +104,17 @@ static int make(hy_runtime *rt, struct hyi_worker *w, unsigned class,
     return 0;
 }
 
+/* Before it is handed over: nobody waits for it, nor is it posted. */
+static void cancel_new(struct hyi_fiber *f)
+{
+    uint64_t life;
+
+    do {
+        life = hyi_fiber_unlocked(f);
+    } while (!atomic_compare_exchange_weak(&f->life, &life,
+                                           life | HYI_LIFE_CANCELLED));
+}
+
 int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
                    const hy_fiber_options *options, hy_fiber *out)
 {
@@ -134,10 +145,10 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     f->shield = 0;
     f->joiners = NULL;
     atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
-    atomic_store_explicit(&f->reason, "", memory_order_relaxed);
+    atomic_store_explicit(&f->wait, HYI_WAIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
     life = atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
-    id = hyi_fiber_id(rt, f, life);
+    id = hyi_fiber_id(rt, life);
     /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
        Either this sees a stop, or the stop's walk sees the fiber: the barrier
        in hyi_cancel_all orders the store before the load. */
@@ -145,7 +156,7 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     if (HYI_UNLIKELY(rt->need_fence))
         atomic_thread_fence(memory_order_seq_cst);
     if (HYI_UNLIKELY(atomic_load_explicit(&rt->stop, memory_order_relaxed)))
-        atomic_fetch_or(&f->life, HYI_LIFE_CANCELLED);
+        cancel_new(f);
     if (out != NULL)
         *out = id;
     hyi_worker_spawned(rt, w, f, o.worker - 1);
@@ -171,7 +182,7 @@ hy_fiber hy_fiber_self(void)
 
     if (f == NULL)
         return (hy_fiber){0};
-    return hyi_fiber_id(hyi_worker_self->rt, f,
+    return hyi_fiber_id(hyi_worker_self->rt,
                         atomic_load_explicit(&f->life, memory_order_relaxed));
 }
 
@@ -180,7 +191,7 @@ int hy_fiber_sleep(hy_deadline until)
     struct hyi_waiter waiter;
     int r;
 
-    hyi_waiter_init(&waiter, "sleep");
+    hyi_waiter_init(&waiter, HYI_WAIT_SLEEP);
     r = hyi_park(&waiter, until);
     return r == -ETIMEDOUT ? 0 : r;
 }
@@ -219,21 +230,8 @@ static bool leave_joiners(struct hyi_fiber *f, uint64_t generation,
         f->joiners = waiter->next;
     if (waiter->next != NULL)
         waiter->next->prev = waiter->prev;
-    if (f->joiners == NULL)
-        atomic_fetch_and_explicit(&f->life, ~(uint64_t)HYI_LIFE_JOINED,
-                                  memory_order_relaxed);
     hyi_fiber_unlock(f);
     return true;
-}
-
-/* LOCKED off and JOINED on in one step; release: pairs with the acquires of
-   hyi_fiber_lock and of the end. */
-static void unlock_joined(struct hyi_fiber *f, bool was_joined)
-{
-    uint64_t change = was_joined ? 0 - (uint64_t)HYI_LIFE_LOCKED
-                                 : HYI_LIFE_JOINED - HYI_LIFE_LOCKED;
-
-    atomic_fetch_add_explicit(&f->life, change, memory_order_release);
 }
 
 int hy_fiber_join(hy_fiber fiber, hy_deadline until)
@@ -253,12 +251,12 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
         return -EDEADLK;
     if (!hyi_fiber_lock(f, generation))
         return 0;
-    hyi_waiter_init(&waiter, "join");
+    hyi_waiter_init(&waiter, HYI_WAIT_JOIN);
     waiter.next = f->joiners;
     if (f->joiners != NULL)
         f->joiners->prev = &waiter;
     f->joiners = &waiter;
-    unlock_joined(f, waiter.next != NULL);
+    hyi_fiber_unlock(f);
     r = hyi_park(&waiter, until);
     if (r != 0 && !leave_joiners(f, generation, &waiter)) {
         hyi_park_claimed(&waiter);
@@ -270,15 +268,16 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
 /* Marks one generation of a slot; 0 or -ESRCH. */
 static int cancel(struct hyi_fiber *f, uint64_t generation)
 {
-    uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+    uint64_t life;
 
     do {
+        life = hyi_fiber_unlocked(f);
         if (hyi_generation(life) != generation || !(life & HYI_LIFE_LIVE))
             return -ESRCH;
         /* Partner: hyi_fiber_is_cancelled, in the fiber's worker. */
     } while (!atomic_compare_exchange_weak_explicit(
         &f->life, &life, life | HYI_LIFE_CANCELLED, memory_order_seq_cst,
-        memory_order_acquire));
+        memory_order_relaxed));
     /* Also to the current fiber: a walk may run inside its park. */
     if (!(life & HYI_LIFE_CANCELLED) &&
         atomic_load_explicit(&f->worker, memory_order_seq_cst) != NULL)
@@ -324,12 +323,13 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
         atomic_load_explicit(&f->worker, memory_order_relaxed);
     struct hyi_fiber_extra *e;
 
-    info->fiber = hyi_fiber_id(rt, f, life);
+    info->fiber = hyi_fiber_id(rt, life);
     info->state =
         (hy_fiber_state)atomic_load_explicit(&f->state, memory_order_relaxed);
     info->worker = w != NULL ? (int)w->index : 0;
     info->reason = info->state == HY_FIBER_PARKED
-                       ? atomic_load_explicit(&f->reason, memory_order_relaxed)
+                       ? hyi_wait_name((enum hyi_wait)atomic_load_explicit(
+                             &f->wait, memory_order_relaxed))
                        : "";
     info->cancelled = (life & HYI_LIFE_CANCELLED) != 0;
     info->switches = atomic_load_explicit(&f->switches, memory_order_relaxed);

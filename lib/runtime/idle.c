@@ -188,8 +188,9 @@ void hyi_report_deadlock(hy_runtime *rt)
         snprintf(message, sizeof(message),
                  "deadlock in runtime \"%s\": fiber \"%s\" (%#llx) waits: %s",
                  rt->name, f->name != NULL ? f->name : "",
-                 (unsigned long long)hyi_fiber_id(rt, f, life).id,
-                 atomic_load_explicit(&f->reason, memory_order_relaxed));
+                 (unsigned long long)hyi_fiber_id(rt, life).id,
+                 hyi_wait_name((enum hyi_wait)atomic_load_explicit(
+                     &f->wait, memory_order_relaxed)));
         hyi_report(rt, HY_REPORT_ERROR, message);
     }
 }

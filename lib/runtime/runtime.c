@@ -383,7 +383,7 @@ int hy_runtime_wait(hy_runtime *rt, hy_deadline until)
         return -EINVAL;
     if (hyi_fiber_running() != NULL && hyi_worker_self->rt == rt)
         return -EDEADLK;
-    hyi_waiter_init(&waiter, "runtime");
+    hyi_waiter_init(&waiter, HYI_WAIT_RUNTIME);
     hyi_lock(&rt->wait_lock);
     if (atomic_load(&rt->phase) != HYI_PHASE_START) {
         hyi_unlock(&rt->wait_lock);
@@ -473,9 +473,10 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         w->picks_left = until == HY_NOW ? (unsigned)ready_count(w) + 1 : 0;
         w->poll_until = until;
         w->bound_reached = false;
-        w->bounded = true;
+        w->special = w->bounded = true;
         hyi_worker_run(w);
         w->bounded = false;
+        w->special = rt->seed != 0;
         if (w->bound_reached || ready_count(w) != 0)
             return ready_count(w) != 0 || atomic_load(&rt->stop) == 1;
         if (hyi_runtime_live(rt) == 0)

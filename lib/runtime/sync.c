@@ -185,7 +185,7 @@ static int lock_slowly(struct object *m, uintptr_t me, hy_deadline until)
     bool mine;
     int r;
 
-    hyi_waiter_init(&waiter, "mutex");
+    hyi_waiter_init(&waiter, HYI_WAIT_MUTEX);
     hyi_lock(&m->queue.lock);
     mine = lock_or_append(m, &waiter, me);
     hyi_unlock(&m->queue.lock);
@@ -273,7 +273,7 @@ static void lock_for_certain(struct object *m)
 
     if (try_lock(m, me))
         return;
-    hyi_waiter_init(&waiter, "mutex");
+    hyi_waiter_init(&waiter, HYI_WAIT_MUTEX);
     hyi_lock(&m->queue.lock);
     mine = lock_or_append(m, &waiter, me);
     hyi_unlock(&m->queue.lock);
@@ -293,7 +293,7 @@ int hy_cond_wait(hy_cond *cond, hy_mutex *mutex, hy_deadline until)
     if ((atomic_load_explicit(&m->value, memory_order_relaxed) &
          ~(uintptr_t)WAITED_FOR) != self())
         return -EPERM;
-    hyi_waiter_init(&waiter, "cond");
+    hyi_waiter_init(&waiter, HYI_WAIT_COND);
     hyi_lock(&c->queue.lock);
     append(&c->queue, &waiter, 1);
     hyi_unlock(&c->queue.lock);
@@ -366,7 +366,7 @@ static bool is_zero(struct object *o)
     return value_of(o) == 0;
 }
 
-static int wait_for(struct object *o, is_here here, const char *reason,
+static int wait_for(struct object *o, is_here here, enum hyi_wait wait,
                     hy_deadline until)
 {
     struct hyi_waiter waiter;
@@ -374,7 +374,7 @@ static int wait_for(struct object *o, is_here here, const char *reason,
 
     if (o == NULL)
         return -EINVAL;
-    hyi_waiter_init(&waiter, reason);
+    hyi_waiter_init(&waiter, wait);
     hyi_lock(&o->queue.lock);
     done = here(o);
     if (!done)
@@ -385,7 +385,7 @@ static int wait_for(struct object *o, is_here here, const char *reason,
 
 int hy_sem_wait(hy_sem *s, hy_deadline until)
 {
-    return wait_for((struct object *)s, take_unit, "sem", until);
+    return wait_for((struct object *)s, take_unit, HYI_WAIT_SEM, until);
 }
 
 int hy_sem_post(hy_sem *sem, unsigned count)
@@ -417,7 +417,7 @@ int hy_sem_post(hy_sem *sem, unsigned count)
 
 int hy_event_wait(hy_event *e, hy_deadline until)
 {
-    return wait_for((struct object *)e, is_set, "event", until);
+    return wait_for((struct object *)e, is_set, HYI_WAIT_EVENT, until);
 }
 
 /* Sets the value and lets everybody through. */
@@ -495,5 +495,5 @@ int hy_wait_group_done(hy_wait_group *group)
 
 int hy_wait_group_wait(hy_wait_group *g, hy_deadline until)
 {
-    return wait_for((struct object *)g, is_zero, "wait group", until);
+    return wait_for((struct object *)g, is_zero, HYI_WAIT_GROUP, until);
 }

@@ -89,9 +89,9 @@ static int fresh_slot(hy_runtime *rt, struct hyi_fiber **out)
         atomic_store_explicit(&rt->table[segment], base, memory_order_release);
     }
     f = base + offset;
-    f->index = (uint32_t)rt->used++;
     atomic_store_explicit(&f->life,
-                          rt->generation_first << HYI_GENERATION_SHIFT,
+                          rt->generation_first << HYI_GENERATION_SHIFT |
+                              (uint64_t)rt->used++ << HYI_LIFE_FLAGS_LOG2,
                           memory_order_relaxed);
     atomic_store_explicit(&rt->used_visible, rt->used, memory_order_release);
     *out = f;
@@ -182,19 +182,13 @@ void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
 /* --- a slot's lock, and a fiber's end ---------------------------------------
  */
 
-bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation)
+uint64_t hyi_fiber_unlocked(const struct hyi_fiber *f)
 {
     for (unsigned spins = 1;; spins++) {
         uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
 
-        if (hyi_generation(life) != generation || !(life & HYI_LIFE_LIVE))
-            return false;
-        /* Acquire: pairs with the releases in unlock and end. */
-        if (!(life & HYI_LIFE_LOCKED) &&
-            atomic_compare_exchange_weak_explicit(
-                &f->life, &life, life | HYI_LIFE_LOCKED, memory_order_acquire,
-                memory_order_relaxed))
-            return true;
+        if (HYI_LIKELY(!(life & HYI_LIFE_LOCKED)))
+            return life;
         if (spins % 64 == 0)
             hyi_os_thread_yield();
         else
@@ -202,10 +196,31 @@ bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation)
     }
 }
 
+bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation)
+{
+    uint64_t life;
+
+    do {
+        life = hyi_fiber_unlocked(f);
+        if (hyi_generation(life) != generation || !(life & HYI_LIFE_LIVE))
+            return false;
+        /* Acquire: pairs with the releases in unlock and end. */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &f->life, &life, life | HYI_LIFE_LOCKED, memory_order_acquire,
+        memory_order_relaxed));
+    return true;
+}
+
+/* A store: nobody else changes the word meanwhile. Release: pairs with the
+   acquires of hyi_fiber_unlocked, and of the exchange in bury. */
 void hyi_fiber_unlock(struct hyi_fiber *f)
 {
-    atomic_fetch_and_explicit(&f->life, ~(uint64_t)HYI_LIFE_LOCKED,
-                              memory_order_release);
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed) &
+                    ~(uint64_t)(HYI_LIFE_LOCKED | HYI_LIFE_JOINED);
+
+    if (f->joiners != NULL)
+        life |= HYI_LIFE_JOINED;
+    atomic_store_explicit(&f->life, life, memory_order_release);
 }
 
 /* The handle is void afterwards. Gives the joiners. */
@@ -213,7 +228,8 @@ static struct hyi_waiter *bury(struct hyi_fiber *f)
 {
     uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
     uint64_t generation = hyi_generation(life);
-    uint64_t dead = (generation + 1) << HYI_GENERATION_SHIFT;
+    uint64_t dead = (life & ~(uint64_t)((1 << HYI_LIFE_FLAGS_LOG2) - 1)) +
+                    ((uint64_t)1 << HYI_GENERATION_SHIFT);
     struct hyi_waiter *joiners;
     bool locked;
 

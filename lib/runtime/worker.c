@@ -42,7 +42,7 @@ _Thread_local struct hyi_worker *hyi_worker_self
 
 extern void *__cxa_get_globals(void) __attribute__((weak));
 
-static void fiber_main(void *arg, void *value);
+static void *fiber_main(void);
 
 uint64_t hyi_random(struct hyi_worker *w)
 {
@@ -158,36 +158,45 @@ static void push_woken(struct hyi_worker *w, struct hyi_fiber *f)
     push_ready(w, f);
 }
 
-static struct hyi_fiber *next_ready(struct hyi_worker *w)
+/* The longest ready; there is one in the ring. */
+static inline struct hyi_fiber *take_first(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
-    struct hyi_fiber *f;
+    struct hyi_fiber *f = q->ring[q->head++ & q->mask];
 
-    if (HYI_LIKELY(q->head != q->tail)) {
-        if (HYI_UNLIKELY(w->rt->seed != 0)) {
-            uint32_t other =
-                q->head + (uint32_t)(hyi_random(w) % (q->tail - q->head));
-
-            f = q->ring[other & q->mask];
-            q->ring[other & q->mask] = q->ring[q->head & q->mask];
-            q->head++;
-            return f;
-        }
-        f = q->ring[q->head++ & q->mask];
-        prefetch_ahead(q);
-        return f;
+    prefetch_ahead(q);
+    if (f->woken) {
+        f->woken = false;
+        w->woken--;
     }
-    f = q->spill_first;
-    if (f != NULL)
-        q->spill_first = f->next;
     return f;
+}
+
+/* Simulated: any of those in the ring may be first. */
+static void draw_first(struct hyi_worker *w)
+{
+    struct hyi_ready *q = &w->ready;
+    uint32_t other = q->head + (uint32_t)(hyi_random(w) % (q->tail - q->head));
+    struct hyi_fiber *f = q->ring[other & q->mask];
+
+    q->ring[other & q->mask] = q->ring[q->head & q->mask];
+    q->ring[q->head & q->mask] = f;
 }
 
 static struct hyi_fiber *pop_ready(struct hyi_worker *w)
 {
-    struct hyi_fiber *f = next_ready(w);
+    struct hyi_ready *q = &w->ready;
+    struct hyi_fiber *f = q->spill_first;
 
-    if (f != NULL && f->woken) {
+    if (HYI_LIKELY(q->head != q->tail)) {
+        if (HYI_UNLIKELY(w->rt->seed != 0))
+            draw_first(w);
+        return take_first(w);
+    }
+    if (f == NULL)
+        return NULL;
+    q->spill_first = f->next;
+    if (f->woken) {
         f->woken = false;
         w->woken--;
     }
@@ -430,9 +439,26 @@ static struct hyi_stack_note *note_of(struct hyi_worker *w,
                : &atomic_load_explicit(&f->stack, memory_order_relaxed)->note;
 }
 
+/* Tells the tools, if there are any, that stacks are about to change. */
+static void note_leave(struct hyi_worker *w, void **fake,
+                       const struct hyi_fiber *from, const struct hyi_fiber *to,
+                       bool for_good)
+{
+    if (!HYI_NOTES)
+        return;
+    w->left = note_of(w, from);
+    hyi_note_leave(fake, note_of(w, to), for_good);
+}
+
+static void note_arrive(struct hyi_worker *w, void *fake)
+{
+    if (HYI_NOTES)
+        hyi_note_arrive(fake, w->left);
+}
+
 /* Times and floating-point environments, for the fibers that have them. */
-static void hop_extra(struct hyi_worker *w, struct hyi_fiber *from,
-                      struct hyi_fiber *to)
+static __attribute__((noinline)) void
+hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
 {
     uint64_t now = hyi_worker_now(w);
     unsigned flags = from->flags | to->flags;
@@ -459,34 +485,67 @@ static void hop_extra(struct hyi_worker *w, struct hyi_fiber *from,
                                                    : w->fp_env);
 }
 
-/* The one place where a worker changes stacks: one call site for all switches
-   keeps the return predictor right. */
-static __attribute__((noinline)) void hop(struct hyi_worker *w,
-                                          struct hyi_fiber *to, bool for_good)
+/* The books of a change of fibers. */
+static inline void turn_to(struct hyi_worker *w, struct hyi_fiber *from,
+                           struct hyi_fiber *to)
 {
-    struct hyi_fiber *from = w->current;
-    int saved = *w->errno_at;
-    struct hyi_cxx_globals cxx = {NULL, 0};
-    void *fake = NULL;
-    uint32_t used = from->top - (uint32_t)(uintptr_t)&cxx;
-
-    if (used > atomic_load_explicit(&from->peak, memory_order_relaxed))
-        atomic_store_explicit(&from->peak, used, memory_order_relaxed);
     if (HYI_UNLIKELY((from->flags | to->flags) & HYI_FIBER_EXTRA))
         hop_extra(w, from, to);
-    if (w->cxx != NULL)
-        cxx = *w->cxx;
     atomic_store_explicit(&to->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&to->switches);
     hyi_count(&w->switches);
+    from->error = *w->errno_at;
+    *w->errno_at = to->error;
     w->current = to;
-    w->left = note_of(w, from);
-    hyi_note_leave(&fake, note_of(w, to), for_good);
-    hy_arch_switch(&from->sp, to->sp, NULL);
-    hyi_note_arrive(fake, w->left);
-    if (w->cxx != NULL)
-        *w->cxx = cxx;
-    *w->errno_at = saved;
+}
+
+/* How deep a fiber's stack is, seen when it is continued. */
+static inline void see_depth(struct hyi_fiber *f)
+{
+    uint32_t used = f->top - (uint32_t)(uintptr_t)f->sp;
+
+    if (used > atomic_load_explicit(&f->peak, memory_order_relaxed))
+        atomic_store_explicit(&f->peak, used, memory_order_relaxed);
+}
+
+/* The one place where a worker leaves a stack that it will come back to: one
+   call site for all switches keeps the return predictor right. top: of the new
+   stack that the fiber begins on; NULL: it was left here. */
+static __attribute__((noinline)) void hop(struct hyi_worker *w,
+                                          struct hyi_fiber *to, void *top)
+{
+    struct hyi_fiber *from = w->current;
+    void *fake = NULL;
+
+    if (HYI_LIKELY(top == NULL))
+        see_depth(to);
+    turn_to(w, from, to);
+    note_leave(w, &fake, from, to, false);
+    if (HYI_LIKELY(top == NULL))
+        hy_arch_hop(&from->sp, to->sp, NULL);
+    else
+        hy_arch_hop(&from->sp, top, fiber_main);
+    note_arrive(w, fake);
+}
+
+/* Between hops the thread has no exceptions: who has some takes them along. */
+static __attribute__((noinline)) void
+hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to, void *top)
+{
+    struct hyi_cxx_globals cxx = *w->cxx;
+
+    *w->cxx = (struct hyi_cxx_globals){NULL, 0};
+    hop(w, to, top);
+    *w->cxx = cxx;
+}
+
+static inline void leave_for(struct hyi_worker *w, struct hyi_fiber *to,
+                             void *top)
+{
+    if (HYI_UNLIKELY(w->cxx->caught != NULL || w->cxx->uncaught != 0))
+        hop_with_exceptions(w, to, top);
+    else
+        hop(w, to, top);
 }
 
 /* An unstarted fiber gets a stack, and stays with this worker. */
@@ -495,6 +554,7 @@ static void settle(struct hyi_worker *w, struct hyi_fiber *f,
 {
     w->start_entry = f->entry;
     w->start_arg = f->arg;
+    f->error = 0;
     atomic_store_explicit(&f->waiter, NULL, memory_order_relaxed);
     /* An exchange after a theft: pairs with take_post's load, so that a cancel
        which was sent to the old worker is seen by the first park here. */
@@ -513,16 +573,17 @@ static void settle(struct hyi_worker *w, struct hyi_fiber *f,
                           : hy_arch_fp_env_get()};
 }
 
-static void start(struct hyi_worker *w, struct hyi_fiber *f)
+/* Gives the fiber a stack, and that stack's upper end. */
+static void *start(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_stack *stack =
         hyi_stack_take(w->rt->stacks, &w->pool[f->class], f->class);
-    size_t bytes = hyi_stack_usable(stack, f->class);
+    char *top = hyi_stack_top(stack, f->class);
 
     settle(w, f, stack);
     if (f->flags & HYI_FIBER_EXTRA)
-        bytes -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
-    f->sp = hy_arch_context_make(stack->low, bytes, fiber_main, f);
+        top -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
+    return top;
 }
 
 static bool is_unstarted(const struct hyi_fiber *f)
@@ -532,23 +593,46 @@ static bool is_unstarted(const struct hyi_fiber *f)
 }
 
 /* Runs the next fiber, or the base; returns when the caller's turn comes. */
-static void go(struct hyi_worker *w, struct hyi_fiber *next, bool for_good)
+static void go(struct hyi_worker *w, struct hyi_fiber *next)
 {
+    void *top = NULL;
+
     if (next == NULL)
         next = &w->base;
     else if (is_unstarted(next))
-        start(w, next);
+        top = start(w, next);
     if (next != w->current)
-        hop(w, next, for_good);
+        leave_for(w, next, top);
     else
         atomic_store_explicit(&next->state, HY_FIBER_RUNNING,
                               memory_order_relaxed);
 }
 
+/* Nothing but ready fibers to choose from, in their order: no service due, no
+   unstarted fiber, no bound, no seed, no times to take. */
+static inline bool is_plain(struct hyi_worker *w, const struct hyi_fiber *f)
+{
+    return w->tick > 1 && !w->special && !has_fresh(w) &&
+           w->ready.head != w->ready.tail && w->ready.spill_first == NULL &&
+           !(f->flags & HYI_FIBER_EXTRA) &&
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
+}
+
 void hyi_yield(struct hyi_worker *w)
 {
-    push_ready(w, w->current);
-    go(w, pick(w), false);
+    struct hyi_fiber *f = w->current, *next;
+    struct hyi_ready *q = &w->ready;
+
+    if (HYI_UNLIKELY(!is_plain(w, f))) {
+        push_ready(w, f);
+        go(w, pick(w));
+        return;
+    }
+    w->tick--;
+    next = take_first(w);
+    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
+    q->ring[q->tail++ & q->mask] = f; /* into the room that next has left */
+    leave_for(w, next, NULL);
 }
 
 void hyi_worker_run(struct hyi_worker *w)
@@ -556,7 +640,7 @@ void hyi_worker_run(struct hyi_worker *w)
     struct hyi_fiber *f;
 
     while ((f = pick(w)) != NULL)
-        go(w, f, false);
+        go(w, f);
 }
 
 /* --- a fiber's life ---------------------------------------------------------
@@ -592,6 +676,7 @@ static bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
     settle(w, next, hyi_stack_take(w->rt->stacks, &w->pool[class], class));
     atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&next->switches);
+    *w->errno_at = 0;
     w->current = next;
     return true;
 }
@@ -604,7 +689,6 @@ static void become_last(struct hyi_worker *w)
 
     w->last.class = f->class;
     w->last.flags = f->flags;
-    w->last.top = f->top;
     atomic_store_explicit(&w->last.stack,
                           atomic_load_explicit(&f->stack, memory_order_relaxed),
                           memory_order_relaxed);
@@ -612,22 +696,9 @@ static void become_last(struct hyi_worker *w)
     w->current = &w->last;
 }
 
-static void fiber_main(void *arg, void *value)
+/* Who is continued when the last fiber of a stack has ended. */
+static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
 {
-    struct hyi_worker *w = hyi_worker_self;
-    struct hyi_fiber *next;
-
-    (void)arg;
-    (void)value;
-    hyi_note_arrive(NULL, w->left);
-    do {
-        *w->errno_at = 0;
-        if (w->cxx != NULL)
-            *w->cxx = (struct hyi_cxx_globals){NULL, 0};
-        w->start_entry(w->start_arg);
-        become_last(w);
-        next = pick(w);
-    } while (take_over(w, next));
     /* Starting it here might take the stack that this runs on: the base does.
      */
     if (next != NULL && is_unstarted(next)) {
@@ -637,8 +708,28 @@ static void fiber_main(void *arg, void *value)
         w->fixed_first = next;
         next = NULL;
     }
-    go(w, next, true);
-    __builtin_trap();
+    if (next == NULL)
+        next = &w->base;
+    see_depth(next);
+    turn_to(w, &w->last, next);
+    note_leave(w, NULL, &w->last, next, true);
+    return next->sp;
+}
+
+/* What stands at the beginning of each stack: the fibers that run on it, one
+   after another. Tools must not see its return, which is on another stack. */
+static HYI_NOT_INSTRUMENTED void *fiber_main(void)
+{
+    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_fiber *next;
+
+    note_arrive(w, NULL);
+    do {
+        w->start_entry(w->start_arg);
+        become_last(w);
+        next = pick(w);
+    } while (take_over(w, next));
+    return leave_stack(w, next);
 }
 
 /* --- parking ----------------------------------------------------------------
@@ -698,7 +789,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
     f->result = 0;
     f->cancellable = cancellable;
     atomic_store_explicit(&f->waiter, waiter, memory_order_relaxed);
-    atomic_store_explicit(&f->reason, waiter->reason, memory_order_relaxed);
+    atomic_store_explicit(&f->wait, (uint8_t)waiter->wait,
+                          memory_order_relaxed);
     /* Acquire: pairs with the release of the wake that came first. Release:
        the waker's exchange finds the fiber's fields in place. */
     if (!atomic_compare_exchange_strong_explicit(
@@ -712,8 +804,9 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
         f->timer.deadline = until;
         hyi_wheel_insert(&w->wheel, &f->timer);
     }
-    go(w, pick(w), false);
-    hyi_wheel_remove(&w->wheel, &f->timer);
+    go(w, pick(w));
+    if (until != HY_FOREVER)
+        hyi_wheel_remove(&w->wheel, &f->timer);
     /* Acquire: pairs with the release of a wake from this very thread or, by
        way of the inbox, of another. */
     atomic_thread_fence(memory_order_acquire);
@@ -781,7 +874,7 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
     w->current = &w->base;
     w->tick = 1;
     w->errno_at = &errno;
-    w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : NULL;
+    w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : &w->no_cxx;
     hyi_note_thread(&w->base_note);
     hyi_worker_self = w;
     hyi_parker_self = &hyi_worker_parker;
@@ -800,6 +893,7 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
     memset((char *)w + offsetof(struct hyi_worker, current), 0,
            sizeof(*w) - offsetof(struct hyi_worker, current));
     w->current = &w->base;
+    w->special = rt->seed != 0;
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
     w->virtual_now = 1000000000u;
 }

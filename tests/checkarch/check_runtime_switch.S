@@ -4,6 +4,7 @@
  *
  *      void check_switch(void **from, void *to, const uint64_t *in,
  *                        uint64_t *out);
+ *      void check_hop(the same);
  *
  * A C program at -O2 keeps few values in registers across a call: it would
  * miss most of what a switch could forget.
@@ -16,10 +17,11 @@
 
         .text
         .globl  SYMBOL(check_switch)
+        .globl  SYMBOL(check_hop)
 
 #if defined(__x86_64__)
 /* in, out: rbx rbp r12 r13 r14 r15 */
-SYMBOL(check_switch):
+.macro  probe   function
         pushq   %rbx
         pushq   %rbp
         pushq   %r12
@@ -34,7 +36,7 @@ SYMBOL(check_switch):
         movq    32(%rdx), %r14
         movq    40(%rdx), %r15
         xorl    %edx, %edx
-        call    SYMBOL(hy_arch_switch)
+        call    \function
         popq    %rcx
         movq    %rbx, (%rcx)
         movq    %rbp, 8(%rcx)
@@ -49,10 +51,15 @@ SYMBOL(check_switch):
         popq    %rbp
         popq    %rbx
         ret
+.endm
+
+SYMBOL(check_switch):
+        probe   SYMBOL(hy_arch_switch)
+SYMBOL(check_hop):
+        probe   SYMBOL(hy_arch_hop)
 #elif defined(__aarch64__)
 /* in, out: x19 .. x28 x29, d8 .. d15 */
-        .p2align 2
-SYMBOL(check_switch):
+.macro  probe   function
         sub     sp, sp, #176
         stp     x29, x30, [sp]
         stp     x19, x20, [sp, #16]
@@ -76,7 +83,7 @@ SYMBOL(check_switch):
         ldp     d12, d13, [x2, #120]
         ldp     d14, d15, [x2, #136]
         mov     x2, xzr
-        bl      SYMBOL(hy_arch_switch)
+        bl      \function
         ldr     x3, [sp, #160]
         stp     x19, x20, [x3]
         stp     x21, x22, [x3, #16]
@@ -100,6 +107,13 @@ SYMBOL(check_switch):
         ldp     d14, d15, [sp, #144]
         add     sp, sp, #176
         ret
+.endm
+
+        .p2align 2
+SYMBOL(check_switch):
+        probe   SYMBOL(hy_arch_switch)
+SYMBOL(check_hop):
+        probe   SYMBOL(hy_arch_hop)
 #else
 #error "no register probe for this machine"
 #endif

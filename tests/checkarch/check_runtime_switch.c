@@ -1,8 +1,8 @@
 /*
- * check_runtime_switch.c - hy_arch_switch keeps every register that a called
- * function must keep, each on its own, over many switches between contexts
- * that all fill them differently; a made context starts aligned, with its
- * arguments; and values travel.
+ * check_runtime_switch.c - hy_arch_switch and hy_arch_hop keep every register
+ * that a called function must keep, each on its own, over many switches between
+ * contexts that all fill them differently; a made context starts aligned, with
+ * its arguments; and values travel.
  */
 #include <stdint.h>
 
@@ -11,7 +11,9 @@
 
 enum { REGISTERS = 19, CONTEXTS = 3, ROUNDS = 50, STACK_BYTES = 64 << 10 };
 
-void check_switch(void **from, void *to, const uint64_t *in, uint64_t *out);
+typedef void check_function(void **from, void *to, const uint64_t *in,
+                            uint64_t *out);
+check_function check_switch, check_hop;
 
 struct flow {
     void *sp;
@@ -22,6 +24,7 @@ struct flow {
 static struct flow flow[CONTEXTS], home;
 static char stacks[CONTEXTS][STACK_BYTES] __attribute__((aligned(64)));
 static int misaligned, wrong_argument;
+static check_function *check = check_switch;
 
 /* Switches with all registers full of values of the caller's own. */
 static void probe(struct flow *me, struct flow *to)
@@ -36,7 +39,7 @@ static void probe(struct flow *me, struct flow *to)
         me->seed = me->seed * 6364136223846793005u + 1442695040888963407u;
         in[i] = me->seed;
     }
-    check_switch(&me->sp, to->sp, in, out);
+    check(&me->sp, to->sp, in, out);
     for (int i = 0; i < known; i++)
         if (in[i] != out[i])
             me->wrong |= 1 << i;
@@ -70,6 +73,37 @@ HY_TEST(check_switch, every_register_is_kept)
         HY_CHECK_EQ(flow[i].wrong, 0);
     HY_CHECK_EQ(misaligned, 0);
     HY_CHECK_EQ(wrong_argument, 0);
+}
+
+/* Hops: a stack begins with a call of main, and ends by its return. */
+static int beginning;
+
+static void *hop_main(void)
+{
+    struct flow *me = &flow[beginning];
+    _Alignas(16) volatile char here[16];
+
+    misaligned |= ((uintptr_t)here & 15) != 0;
+    for (int i = 0; i < ROUNDS; i++)
+        probe(me, &home);
+    return home.sp;
+}
+
+HY_TEST(check_switch, every_register_is_kept_over_hops)
+{
+    check = check_hop;
+    for (beginning = 0; beginning < CONTEXTS; beginning++) {
+        struct flow *f = &flow[beginning];
+
+        *f = (struct flow){.seed = (uint64_t)beginning + 2};
+        hy_arch_hop(&home.sp, stacks[beginning] + STACK_BYTES, hop_main);
+        for (int i = 0; i < ROUNDS; i++)
+            probe(&home, f);
+        HY_CHECK_EQ(f->wrong, 0);
+    }
+    check = check_switch;
+    HY_CHECK_EQ(home.wrong, 0);
+    HY_CHECK_EQ(misaligned, 0);
 }
 
 static void *main_sp, *echo_sp;

@@ -99,7 +99,7 @@ HY_TEST(base, park_times_out_and_keeps_errno)
 {
     struct hyi_waiter w;
 
-    hyi_waiter_init(&w, "test");
+    hyi_waiter_init(&w, HYI_WAIT_EVENT);
     errno = 77;
     HY_CHECK_EQ(hyi_park(&w, hy_after(1000000)), -ETIMEDOUT);
     HY_CHECK_EQ(hyi_park(&w, HY_NOW), -ETIMEDOUT);
@@ -120,7 +120,7 @@ HY_TEST(base, a_parked_thread_is_woken)
     struct hyi_waiter w;
     pthread_t t;
 
-    hyi_waiter_init(&w, "test");
+    hyi_waiter_init(&w, HYI_WAIT_EVENT);
     HY_CHECK_EQ(hyi_os_thread_start(&t, wake_soon, &w), 0);
     HY_CHECK_EQ(hyi_park(&w, HY_FOREVER), 0);
     pthread_join(t, NULL);
@@ -131,7 +131,7 @@ HY_TEST(base, a_late_wake_is_waited_for)
     struct hyi_waiter w;
     pthread_t t;
 
-    hyi_waiter_init(&w, "test");
+    hyi_waiter_init(&w, HYI_WAIT_EVENT);
     HY_CHECK_EQ(hyi_park(&w, HY_NOW), -ETIMEDOUT);
     HY_CHECK_EQ(hyi_os_thread_start(&t, wake_soon, &w), 0);
     hyi_park_claimed(&w);
@@ -143,7 +143,7 @@ HY_TEST(base, a_wake_before_the_park_is_kept)
 {
     struct hyi_waiter w;
 
-    hyi_waiter_init(&w, "test");
+    hyi_waiter_init(&w, HYI_WAIT_EVENT);
     hyi_wake(&w);
     HY_CHECK_EQ(hyi_park(&w, HY_FOREVER), 0);
 }
