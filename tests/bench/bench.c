@@ -70,7 +70,8 @@ uint64_t bench_scale(uint64_t count)
 void bench_wrong(const char *what)
 {
     fprintf(stderr, "%s: wrong result: %s\n", bench.subject, what);
-    exit(1);
+    fflush(stdout);
+    _exit(1); /* perhaps in a child: what its parent wrote is not its own */
 }
 
 void bench_note(const char *text)

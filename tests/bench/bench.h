@@ -55,6 +55,9 @@ struct bench_row {
     unsigned repeats; /* 0: as usual; never below 5 */
 };
 
+/* Why a peer that was not found takes no part. */
+#define BENCH_ABSENT "not on this system"
+
 void bench_begin(int argc, char **argv, const char *subject);
 int bench_end(void); /* main's result */
 

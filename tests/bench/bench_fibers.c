@@ -587,7 +587,7 @@ static struct bench_contender peer(const char *name, double (*run_)(void *),
     struct bench_contender c = {name, run_, arg, NULL};
 
     if (run_ == NULL)
-        c.absent = "not on this system";
+        c.absent = BENCH_ABSENT;
     return c;
 }
 

@@ -11,8 +11,10 @@
 
 #include "bench.h"
 
-#include <errno.h>
+#include <dlfcn.h>
+#include <elf.h>
 #include <hyperion/jit.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +222,48 @@ static double run_test(void *arg)
     return (double)(bench_now() - start) / (double)n;
 }
 
+/* --- size ----------------------------------------------------------------- */
+
+/* Adds the library's executable bytes to what arg points to. */
+static int add_text(struct dl_phdr_info *info, size_t bytes, void *arg)
+{
+    double *kilobytes = (double *)arg;
+
+    (void)bytes;
+    if (strstr(info->dlpi_name, "libhyperion-jit") == NULL)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD &&
+            (info->dlpi_phdr[i].p_flags & PF_X) != 0)
+            *kilobytes += (double)info->dlpi_phdr[i].p_memsz / 1024;
+    return 1;
+}
+
+/* KB of code that -lhyperion-jit brings, base and all. */
+static double text_size(void *arg)
+{
+    void *library = dlopen(HY_BENCH_JIT_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    double kilobytes = 0;
+
+    (void)arg;
+    if (library == NULL)
+        bench_wrong("libhyperion-jit cannot be loaded");
+    dl_iterate_phdr(add_text, &kilobytes);
+    dlclose(library);
+    return kilobytes;
+}
+
+static void row_size(void)
+{
+    struct bench_row row = {.what = "code of libhyperion-jit.so",
+                            .unit = "KB",
+                            .target = "64 at most",
+                            .counted = true};
+    struct bench_contender c = {"libhyperion-jit", text_size, NULL, NULL};
+
+    bench_row_run(&row, &c, 1);
+}
+
 /* --- the table ------------------------------------------------------------ */
 
 static struct bench_contender maybe(const char *name, double (*run)(void *),
@@ -230,7 +274,6 @@ static struct bench_contender maybe(const char *name, double (*run)(void *),
     return c;
 }
 
-static const char absent[] = "not on this system";
 static const char no_code[] = "no native back end here";
 
 static void rows_code(bool native)
@@ -241,8 +284,8 @@ static void rows_code(bool native)
                             .target = "1.4 at most, 10x asmjit"};
     struct bench_contender emit[] = {
         maybe("hy_arch_jit_compute", emit_ours, &some, native, no_code),
-        maybe("asmjit", asmjit_emit, &some, asmjit_emit != NULL, absent),
-        maybe("xbyak", xbyak_emit, &some, xbyak_emit != NULL, absent)};
+        maybe("asmjit", asmjit_emit, &some, asmjit_emit != NULL, BENCH_ABSENT),
+        maybe("xbyak", xbyak_emit, &some, xbyak_emit != NULL, BENCH_ABSENT)};
     struct bench_contender publish[] = {
         maybe("hyi_code_publish and retract", publish_ours, &many, native,
               no_code),
@@ -250,7 +293,8 @@ static void rows_code(bool native)
               no_code)};
     struct bench_contender tree[] = {
         maybe("hy_expr_compile", compile_ours, &some, native, no_code),
-        maybe("asmjit", asmjit_compile, &some, asmjit_compile != NULL, absent),
+        maybe("asmjit", asmjit_compile, &some, asmjit_compile != NULL,
+              BENCH_ABSENT),
         {"(parsing it first)", parse_ours, &some, NULL}};
 
     bench_row_run(&row, emit, COUNT(emit));
@@ -262,6 +306,9 @@ static void rows_code(bool native)
     row.what = "expression of 10 operations, tree to callable";
     row.target = "700 at most";
     bench_row_run(&row, tree, COUNT(tree));
+    row.what = "the same, from a cache";
+    row.target = "50 at most";
+    bench_row_skip(&row, "compiled kernels are not cached yet");
 }
 
 static void row_eval(void)
@@ -281,7 +328,7 @@ static void row_eval(void)
         {"interpreter", run_eval, &slow, NULL},
         {"-O3", run_eval, &o3, NULL},
         maybe("asmjit by hand", run_eval, &asmjit, asmjit_expression != NULL,
-              absent)};
+              BENCH_ABSENT)};
 
     if (asmjit_expression != NULL)
         asmjit.function = asmjit_expression();
@@ -325,8 +372,11 @@ int main(int argc, char **argv)
                   jit_test8_o3);
     row_predicate("predicate of 2 terms on a random row", "-O3 at most",
                   "a < 0.9 && b < 0.9", jit_test2_o3);
+    row_size();
     hy_code_destroy(code);
     bench_note("Results are compared bit for bit with the compiler's (-O3 "
-               "-march=native -ffp-contract=off).");
+               "-march=native -ffp-contract=off). asmjit's expression is "
+               "written out by hand: it has no tree to go through and no "
+               "registers to choose.");
     return bench_end();
 }

@@ -458,7 +458,7 @@ static void rows_file(void)
 
     bench_row_run(&row, c, COUNT(c));
 #ifndef HY_HAVE_LMDB
-    d[1].absent = "not on this system";
+    d[1].absent = BENCH_ABSENT;
 #endif
     bench_row_run(&durable, d, COUNT(d));
     durable.what = "the same, to the durable point alone";

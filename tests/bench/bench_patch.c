@@ -2,8 +2,12 @@
  * bench_patch.c - switching patch sites while another thread runs through them,
  * and what a site that is off costs.
  *
- *      thread 1:  while (!stop) { sites }      counts how often each way is
- * taken thread 0:  hy_patch_switch, again and again
+ *      thread 0   hy_patch_switch, again and again
+ *      thread 1   while (!stop) { sites }
+ *
+ * A wrong way is one that thread 1 took between two switches, in peace: the
+ * number that thread 0 changes before and after each switch was even, and the
+ * same before and after the site.
  *
  * Upstream: bench.h. Downstream: patch.h.
  */
@@ -25,8 +29,11 @@ HY_PATCH_DEFINE(bench_off, 0);
 #define TWICE(x) x x
 #define TEN(x)   x x x x x x x x x x
 
-static _Atomic uint64_t passed;
+static _Atomic uint64_t passed, wrong_ways;
 static _Atomic int stop;
+
+/* Odd while a site is being switched; its second bit says which way it is. */
+static _Atomic uint64_t epoch;
 
 static __attribute__((noinline)) unsigned one_site(void)
 {
@@ -53,9 +60,12 @@ static void *run_sites(void *arg)
     bench_pin(1);
     while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
         for (int i = 0; i < 100; i++) {
+            uint64_t before = atomic_load(&epoch);
             unsigned on = one_site();
 
-            BENCH_USE(on);
+            if (atomic_load(&epoch) == before && before % 2 == 0 &&
+                on != before / 2 % 2)
+                atomic_fetch_add(&wrong_ways, 1);
         }
         atomic_fetch_add(&passed, 1);
     }
@@ -81,22 +91,60 @@ static void end_running(pthread_t t)
     pthread_join(t, NULL);
 }
 
+/* Tells thread 1 before and after, so that it knows what to expect. */
+static void switch_it(int on)
+{
+    atomic_fetch_add(&epoch, 1);
+    if (hy_patch_switch(&bench_one, on) != 0)
+        bench_wrong("switch");
+    atomic_fetch_add(&epoch, 1);
+    if (one_site() != (unsigned)on)
+        bench_wrong("switched");
+}
+
 static double switch_one(void *arg)
 {
-    uint64_t n = bench_scale(2000), start;
-    pthread_t t = start_running();
+    uint64_t n = bench_scale(2000) / 2 * 2, start;
+    pthread_t t;
 
     (void)arg;
+    atomic_store(&epoch, 0);
+    atomic_store(&wrong_ways, 0);
+    t = start_running();
     start = bench_now();
-    for (uint64_t i = 0; i < n; i++) {
-        if (hy_patch_switch(&bench_one, i % 2 == 0) != 0 ||
-            one_site() != (i % 2 == 0))
-            bench_wrong("switched");
-    }
+    for (uint64_t i = 0; i < n; i++)
+        switch_it(i % 2 == 0);
     start = bench_now() - start;
     end_running(t);
-    hy_patch_switch(&bench_one, 0);
+    if (atomic_load(&wrong_ways) != 0)
+        bench_wrong("the running thread went the wrong way");
     return (double)start / (double)n;
+}
+
+/* As many flips as fit into a while; how often thread 1 went wrong. */
+static uint64_t flips;
+
+static double wrong_ways_of_flips(void *arg)
+{
+    uint64_t end = bench_now() + (bench_is_quick() ? 1 : 10) * 1000000000ull;
+    pthread_t t;
+
+    (void)arg;
+    atomic_store(&epoch, 0);
+    atomic_store(&wrong_ways, 0);
+    t = start_running();
+    for (flips = 0; bench_now() < end; flips += 2) {
+        switch_it(1);
+        switch_it(0);
+    }
+    end_running(t);
+    return (double)atomic_load(&wrong_ways);
+}
+
+static double flips_done(void *arg)
+{
+    (void)arg;
+    return (double)flips;
 }
 
 /* A page of code made writable and executable again: the usual way. */
@@ -213,10 +261,11 @@ static void row_cost(void)
 
 static void rows_switch(void)
 {
-    struct bench_row row = {
-        .what = "switch one site that another thread runs",
-        .unit = "ns",
-        .target = "10,000 at most (30,000 by int3 or rendezvous)"};
+    struct bench_row row = {.what = "switch one site that another thread runs",
+                            .unit = "ns",
+                            .target =
+                                "10,000 at most (30,000 by int3 or rendezvous)",
+                            .gated = true};
     struct bench_contender one[] = {
         {"hy_patch_switch", switch_one, NULL, NULL},
         {"mprotect there and back", switch_by_protection, NULL, NULL}};
@@ -224,7 +273,23 @@ static void rows_switch(void)
                                       NULL};
     struct bench_contender thousand = {"hy_patch_switch", switch_thousand, NULL,
                                        NULL};
+    struct bench_row errors = {.what = "wrong ways of a running thread",
+                               .unit = "of all flips",
+                               .target = "0",
+                               .counted = true};
+    struct bench_contender wrong = {"hy_patch_switch", wrong_ways_of_flips,
+                                    NULL, NULL};
+    struct bench_row many = {.what = "the flips of that row",
+                             .unit = "flips",
+                             .target = "10,000,000",
+                             .more_is_better = true,
+                             .counted = true};
+    struct bench_contender done = {"hy_patch_switch", flips_done, NULL, NULL};
 
+    if (bench_cpu_count() < 2) {
+        bench_row_skip(&row, "one processor only");
+        return;
+    }
     bench_row_run(&row, one, COUNT(one));
     row.what = "each further site of the same switch";
     row.target = "60 at most";
@@ -232,6 +297,8 @@ static void rows_switch(void)
     row.what = "1,000 sites in one switch";
     row.target = "130,000 at most";
     bench_row_run(&row, &thousand, 1);
+    bench_row_run(&errors, &wrong, 1);
+    bench_row_run(&many, &done, 1);
 }
 
 int main(int argc, char **argv)
@@ -239,8 +306,7 @@ int main(int argc, char **argv)
     static char note[96];
 
     bench_begin(argc, argv, "patch");
-    if (bench_cpu_count() >= 2)
-        rows_switch();
+    rows_switch();
     row_cost();
     snprintf(note, sizeof(note), "Code is rewritten by %s here.",
              hy_patch_caps() & HY_PATCH_STORE   ? "single stores"

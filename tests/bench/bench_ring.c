@@ -459,7 +459,7 @@ static struct bench_contender contender(const struct ring_peer *peer,
     struct bench_contender c = {name, run, (void *)(uintptr_t)peer, NULL};
 
     if (peer->name == NULL)
-        c.absent = "not on this system";
+        c.absent = BENCH_ABSENT;
     return c;
 }
 

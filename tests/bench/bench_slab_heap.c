@@ -32,8 +32,6 @@
 enum { OBJECT_BYTES = 64, ALIVE = 10000, ABROAD = 100000 };
 enum { HEAP_BYTES = 1 << 30, REOPENED = 100000 };
 
-static const char absent[] = "not on this system";
-
 static uint64_t random_next(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -604,8 +602,9 @@ static size_t with_peers(struct bench_contender *c, size_t count,
     for (int i = 0; i < PEERS; i++) {
         const struct allocator *a = &peer_allocators()[i];
 
-        c[count++] = (struct bench_contender){
-            a->name, run, (void *)(uintptr_t)a, a->is_there ? NULL : absent};
+        c[count++] =
+            (struct bench_contender){a->name, run, (void *)(uintptr_t)a,
+                                     a->is_there ? NULL : BENCH_ABSENT};
     }
     return count;
 }

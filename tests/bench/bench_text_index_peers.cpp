@@ -67,14 +67,13 @@ static faiss_peer *make(int kind, const float *rows, size_t count)
     return peer;
 }
 
-static void search(faiss_peer *peer, const float *query, int64_t *ids,
-                   float *scores)
+static void search(faiss_peer *peer, const float *queries, size_t count,
+                   int64_t *ids, float *scores)
 {
-    faiss::Index::idx_t found[TOP];
+    static_assert(sizeof(faiss::Index::idx_t) == sizeof(*ids), "ids");
 
-    peer->index->search(1, query, TOP, scores, found);
-    for (int i = 0; i < TOP; i++)
-        ids[i] = (int64_t)found[i];
+    peer->index->search((faiss::Index::idx_t)count, queries, TOP, scores,
+                        reinterpret_cast<faiss::Index::idx_t *>(ids));
 }
 
 static void free_peer(faiss_peer *peer)
@@ -84,8 +83,8 @@ static void free_peer(faiss_peer *peer)
 
 extern "C" {
 extern faiss_peer *(*const faiss_make)(int, const float *, size_t) = make;
-extern void (*const faiss_search)(faiss_peer *, const float *, int64_t *,
-                                  float *) = search;
+extern void (*const faiss_search)(faiss_peer *, const float *, size_t,
+                                  int64_t *, float *) = search;
 extern void (*const faiss_free)(faiss_peer *) = free_peer;
 }
 
@@ -93,8 +92,8 @@ extern void (*const faiss_free)(faiss_peer *) = free_peer;
 
 extern "C" {
 extern faiss_peer *(*const faiss_make)(int, const float *, size_t) = nullptr;
-extern void (*const faiss_search)(faiss_peer *, const float *, int64_t *,
-                                  float *) = nullptr;
+extern void (*const faiss_search)(faiss_peer *, const float *, size_t,
+                                  int64_t *, float *) = nullptr;
 extern void (*const faiss_free)(faiss_peer *) = nullptr;
 }
 

@@ -2,7 +2,7 @@
  * bench_vec.h - loops that the compiler makes into code, as peers of the
  * kernels: the same source at -O3 and at -Ofast, both for this processor.
  * Upstream: bench_vec.c. Downstream: bench_vec_o3.c, bench_vec_fast.c,
- * bench_vec_faiss.cpp.
+ * bench_vec_faiss.cpp, bench_vec_hnswlib.cpp.
  */
 #ifndef HY_BENCH_VEC_H
 #define HY_BENCH_VEC_H
@@ -27,9 +27,12 @@ VEC_PEERS(fast)
 
 /* Reads both arrays and does next to nothing else: the ceiling. */
 float vec_read_both(const float *a, const float *b, size_t n);
-uint64_t vec_read_one(const void *p, size_t bytes);
 
-/* NULL where faiss is absent. */
+/* NULL where the peer is absent. */
+BENCH_CXX_PEER(float (*const hnswlib_dot)(const float *a, const float *b,
+                                          size_t n));
+BENCH_CXX_PEER(float (*const hnswlib_l2sq)(const float *a, const float *b,
+                                           size_t n));
 BENCH_CXX_PEER(float (*const faiss_dot)(const float *a, const float *b,
                                         size_t n));
 BENCH_CXX_PEER(float (*const faiss_l2sq)(const float *a, const float *b,

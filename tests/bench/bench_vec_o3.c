@@ -30,18 +30,3 @@ float vec_read_both(const float *a, const float *b, size_t n)
     w |= x | y | z;
     return (float)(w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]);
 }
-
-uint64_t vec_read_one(const void *p, size_t bytes)
-{
-    const char *c = (const char *)p;
-    wide w = {0}, x = {0}, y = {0}, z = {0};
-
-    for (size_t i = 0; i + 256 <= bytes; i += 256) {
-        w |= load(c + i);
-        x |= load(c + i + 64);
-        y |= load(c + i + 128);
-        z |= load(c + i + 192);
-    }
-    w |= x | y | z;
-    return w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7];
-}
