@@ -572,8 +572,9 @@ static void print_header(char **argv, const char *machine)
     call = time_calls();
     system = time_system_calls();
     read = time_reads();
-    snprintf(command, sizeof(command), "%s%s %s",
+    snprintf(command, sizeof(command), "%s%s%s%s",
              bench.quick ? "HY_BENCH_QUICK=1 " : "", base_name(argv[0]),
+             argv[1] != NULL ? " " : "",
              argv[1] != NULL ? base_name(argv[1]) : "");
     printf("\n### %s\n\n`%s` on %s. Yardsticks: an indirect call %.2f ns, a "
            "system call %.0f ns, memory read %.1f GB/s, two lines there and "

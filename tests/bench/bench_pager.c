@@ -469,7 +469,7 @@ static void rows_file(void)
 static void row_killed(void)
 {
     static char what[64];
-    uint64_t kills = bench_is_quick() ? 20 : 1000;
+    uint64_t kills = bench_is_quick() ? 20 : 500;
     struct bench_row row = {
         .what = what, .unit = "torn", .target = "0 in 10,000", .counted = true};
     struct bench_contender c = {"hy_pager", torn, &kills, NULL};
