@@ -115,6 +115,37 @@ void *hy_arch_switch(void **from, void *to, void *value);
 void hy_arch_hop(void **from, void *to, void *(*main)(void));
 
 /*
+ * Prepares a context for the switch of include/hyperion/inline/context.h on the
+ * same kind of stack: writes the four words of a hy_inline_context. False where
+ * there is no such switch; nothing is written then.
+ */
+bool hy_arch_inline_make(void *words[4], void *stack, size_t bytes,
+                         void (*entry)(void *arg, void *value), void *arg);
+
+/*
+ * True when the processor keeps a second stack of return addresses for this
+ * thread, which no switch here exchanges.
+ */
+static inline bool hy_arch_shadow_stack(void)
+{
+#if !defined(HY_NO_ASM) && defined(__x86_64__)
+    uint64_t shadow = 0;
+
+    /* rdsspq %rax: does nothing unless there is one. */
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(shadow));
+    return shadow != 0;
+#elif !defined(HY_NO_ASM) && defined(__aarch64__)
+    register uint64_t feature __asm__("x16") = 1;
+
+    /* chkfeat x16: clears the bit of what is enabled, here GCS. */
+    __asm__ volatile("hint #40" : "+r"(feature));
+    return feature == 0;
+#else
+    return false;
+#endif
+}
+
+/*
  * The floating-point environment in one word: rounding, exception masks and
  * flags; of the portable half, rounding alone.
  */

@@ -29,6 +29,7 @@
 #endif
 
 #define BTI_C hint #34          /* bti c where there is BTI, else nothing */
+#define BTI_J hint #36          /* bti j: for jumps, not for calls */
 
         .text
 #if defined(__APPLE__)
@@ -38,6 +39,8 @@
         .private_extern SYMBOL(hy_arch_hop)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
+        .globl  SYMBOL(hy_arch_inline_make)
+        .private_extern SYMBOL(hy_arch_inline_make)
 #else
         .globl  hy_arch_switch
         .hidden hy_arch_switch
@@ -49,6 +52,10 @@
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, %function
         .type   first_step, %function
+        .globl  hy_arch_inline_make
+        .hidden hy_arch_inline_make
+        .type   hy_arch_inline_make, %function
+        .type   first_inline_step, %function
 #endif
 
 /* The frame above: what a called function must keep. */
@@ -206,6 +213,42 @@ SYMBOL(hy_arch_context_make):
         .cfi_endproc
 #if !defined(__APPLE__)
         .size   hy_arch_context_make, . - hy_arch_context_make
+#endif
+
+/* Where a context for the inline switch begins: entry in x19, value in x0, arg
+   at the stack pointer. */
+        .p2align 4
+first_inline_step:
+        .cfi_startproc
+        .cfi_undefined x30
+        BTI_J
+        mov     x1, x0
+        ldr     x0, [sp]
+        blr     x19
+        brk     #1
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   first_inline_step, . - first_inline_step
+#endif
+
+/* bool hy_arch_inline_make(void **words: x0, void *stack: x1,
+                            size_t bytes: x2, entry: x3, void *arg: x4) */
+        .p2align 4
+SYMBOL(hy_arch_inline_make):
+        .cfi_startproc
+        BTI_C
+        add     x1, x1, x2
+        and     x1, x1, #-16
+        sub     x1, x1, #16
+        stp     x4, xzr, [x1]
+        adr     x5, first_inline_step
+        stp     x1, x5, [x0]
+        stp     xzr, x3, [x0, #16]
+        mov     w0, #1
+        ret
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_inline_make, . - hy_arch_inline_make
 #endif
 
 #if !defined(__APPLE__)

@@ -136,3 +136,14 @@ void hy_arch_hop(void **from, void *to, void *(*main)(void))
     swapcontext(&here.context.machine, begin);
     arrive(&here.context);
 }
+
+bool hy_arch_inline_make(void *words[4], void *stack, size_t bytes,
+                         void (*entry)(void *arg, void *value), void *arg)
+{
+    (void)words;
+    (void)stack;
+    (void)bytes;
+    (void)entry;
+    (void)arg;
+    return false;
+}

@@ -33,6 +33,8 @@
         .private_extern SYMBOL(hy_arch_hop)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
+        .globl  SYMBOL(hy_arch_inline_make)
+        .private_extern SYMBOL(hy_arch_inline_make)
 #else
         .globl  hy_arch_switch
         .hidden hy_arch_switch
@@ -44,6 +46,10 @@
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, @function
         .type   first_step, @function
+        .globl  hy_arch_inline_make
+        .hidden hy_arch_inline_make
+        .type   hy_arch_inline_make, @function
+        .type   first_inline_step, @function
 #endif
 
 /* The frame above: what a called function must keep. */
@@ -171,6 +177,46 @@ SYMBOL(hy_arch_context_make):
         .cfi_endproc
 #if !defined(__APPLE__)
         .size   hy_arch_context_make, . - hy_arch_context_make
+#endif
+
+/* Where a context for the inline switch begins: entry in rbx, value in rax, arg
+   at the stack pointer, which is aligned. */
+        .p2align 4
+first_inline_step:
+        .cfi_startproc
+        .cfi_undefined %rip
+        endbr64
+        movq    (%rsp), %rdi
+        movq    %rax, %rsi
+        callq   *%rbx
+        ud2
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   first_inline_step, . - first_inline_step
+#endif
+
+/* bool hy_arch_inline_make(void **words: rdi, void *stack: rsi,
+                            size_t bytes: rdx, entry: rcx, void *arg: r8) */
+        .p2align 4
+SYMBOL(hy_arch_inline_make):
+        .cfi_startproc
+        endbr64
+        leaq    (%rsi,%rdx), %rax
+        andq    $-16, %rax
+        subq    $16, %rax
+        xorl    %esi, %esi
+        movq    %r8, (%rax)
+        movq    %rsi, 8(%rax)
+        movq    %rax, (%rdi)
+        leaq    first_inline_step(%rip), %rax
+        movq    %rax, 8(%rdi)
+        movq    %rsi, 16(%rdi)
+        movq    %rcx, 24(%rdi)
+        movl    $1, %eax
+        ret
+        .cfi_endproc
+#if !defined(__APPLE__)
+        .size   hy_arch_inline_make, . - hy_arch_inline_make
 #endif
 
 #if !defined(__APPLE__)

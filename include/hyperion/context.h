@@ -10,8 +10,8 @@
  * signals may arrive at any time. A context belongs to the thread it was first
  * switched to, unless the code on it keeps nothing of that thread.
  *
- * Hardware shadow stacks are not switched: a process that runs with them must
- * not use this. Sanitizers must be told of the stacks by the caller; the
+ * Hardware shadow stacks are not switched: a thread that runs with one cannot
+ * make contexts. Sanitizers must be told of the stacks by the caller; the
  * fibers of fiber.h do that themselves.
  */
 #ifndef HYPERION_CONTEXT_H
@@ -32,7 +32,8 @@ typedef struct hy_context {
  * switching away for good. The memory stays the caller's.
  * @param stack lowest address of the stack.
  * @param bytes its size, 2,048 at least (16 KiB with the portable switch).
- * @return 0 or -EINVAL.
+ * @return 0; -EINVAL for a missing pointer or too small a stack; -ENOTSUP when
+ * the thread runs with a shadow stack.
  */
 HY_API int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
                            void (*entry)(void *arg, void *value), void *arg);

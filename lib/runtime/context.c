@@ -1,9 +1,9 @@
 /*
- * context.c - the raw context layer (context.h): the two functions of arch.h,
- * with their arguments checked.
+ * context.c - the raw context layers (context.h, inline/context.h): the
+ * functions of arch.h, with their arguments checked.
  * Upstream: users. Downstream: arch.h (switch.S).
  */
-#include <hyperion/context.h>
+#include <hyperion/inline/context.h>
 
 #include <errno.h>
 
@@ -11,17 +11,54 @@
 
 enum { STACK_BYTES_MIN = 2048 };
 
-int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
-                    void (*entry)(void *arg, void *value), void *arg)
+/* 0 when a context can be made out of these. */
+static int check(const void *ctx, const void *stack, size_t bytes,
+                 void (*entry)(void *arg, void *value))
 {
     if (ctx == NULL || stack == NULL || entry == NULL ||
         bytes < STACK_BYTES_MIN)
         return -EINVAL;
-    ctx->sp = hy_arch_context_make(stack, bytes, entry, arg);
-    return 0;
+    return hy_arch_shadow_stack() ? -ENOTSUP : 0;
+}
+
+int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
+                    void (*entry)(void *arg, void *value), void *arg)
+{
+    int err = check(ctx, stack, bytes, entry);
+
+    if (err == 0)
+        ctx->sp = hy_arch_context_make(stack, bytes, entry, arg);
+    return err;
 }
 
 void *hy_context_switch(hy_context *from, hy_context *to, void *value)
 {
     return hy_arch_switch(&from->sp, to->sp, value);
+}
+
+/* A file compiled with HY_NO_ASM may use a library that was not. */
+int hy_inline_context_prepare(hy_inline_context *ctx, void *stack, size_t bytes,
+                              void (*entry)(void *arg, void *value), void *arg,
+                              unsigned layout)
+{
+    int err = check(ctx, stack, bytes, entry);
+    hy_context outer;
+    void *words[4];
+
+    if (err != 0)
+        return err;
+    switch (layout) {
+    case HY_INLINE_CONTEXT_LAYOUT_OUTER:
+        err = hy_context_make(&outer, stack, bytes, entry, arg);
+        if (err == 0)
+            *ctx = (hy_inline_context){.sp = outer.sp};
+        return err;
+    case HY_INLINE_CONTEXT_LAYOUT_JUMP:
+        if (!hy_arch_inline_make(words, stack, bytes, entry, arg))
+            return -EPROTO;
+        *ctx = (hy_inline_context){words[0], words[1], words[2], words[3]};
+        return 0;
+    default:
+        return -EPROTO;
+    }
 }
