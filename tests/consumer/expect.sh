@@ -1,5 +1,6 @@
-# expect.sh - what the tests of installed programs share. Each leaves out.txt
-# and err.txt behind; $checks counts.
+# shellcheck shell=sh
+# expect.sh - what the tests of installed programs share. Each check leaves
+# out.txt and err.txt behind.
 
 checks=0
 
@@ -54,4 +55,9 @@ misuse() {
 said() {
     [ "$(grep -c -e "$2" err.txt)" -eq "$1" ] || fail "$2: $(cat err.txt)"
     checks=$((checks + 1))
+}
+
+# passed: the end.
+passed() {
+    echo "$checks checks passed"
 }

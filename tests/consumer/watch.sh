@@ -69,4 +69,4 @@ refuse 'now; 2 that ended' "$top" --once
 expect '^2 removed' "$top" --clear
 refuse 'nothing is published by this user; ' "$top" --list
 
-echo "$checks checks passed"
+passed
