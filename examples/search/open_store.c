@@ -5,6 +5,7 @@
 #include "search.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,15 +70,15 @@ int complain_of_store(const struct session *session, int error)
 static void note_reason(void *ctx, int level, const char *message)
 {
     struct session *session = ctx;
-    const char *path = strstr(message, session->request.store);
-    const char *what = message;
+    char path[PATH_MAX];
+    const char *told;
+    int length = snprintf(path, sizeof(path), " %s: ", session->request.store);
 
     if (level != HY_REPORT_ERROR)
         return;
-    if (path != NULL)
-        what = path + strlen(session->request.store);
+    told = strstr(message, path);
     snprintf(session->reason, sizeof(session->reason), "%s",
-             what + strspn(what, ": "));
+             told != NULL ? told + length : message);
 }
 
 int start_watching(struct session *session)
