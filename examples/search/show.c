@@ -38,9 +38,9 @@ void show_progress(uint64_t done, uint64_t total, uint64_t documents)
     columns = show_columns(stderr);
     if (done > total)
         done = total;
-    length = snprintf(figures, sizeof(figures), " %3u %%  %llu documents",
+    length = snprintf(figures, sizeof(figures), " %3u %%  %llu document%s",
                       total != 0 ? (unsigned)(done * 100 / total) : 100,
-                      (unsigned long long)documents);
+                      (unsigned long long)documents, plural(documents));
     if ((unsigned)length + 12 > columns)
         length = 6; /* a narrow terminal: the percentage alone */
     if (columns < 10)

@@ -313,8 +313,9 @@ HY_API int hy_monitor_each(int (*visit)(const hy_monitor_info *info, void *arg),
  * under a name, or what is damaged and has no maker. Any thread; not from a
  * visit of hy_monitor_each.
  * @return 0; -EINVAL; -ENOENT (there is none); -EEXIST (its process lives);
- * -EBUSY (it is being made); -EACCES (another user's); -EPROTO (of another
- * version of the library); -EMFILE; -ENOTSUP.
+ * -EBUSY (it is being made, or a forked child of its process lives); -EACCES
+ * (another user's); -EPROTO (of another version of the library); -EMFILE;
+ * -ENOTSUP.
  */
 HY_API int hy_monitor_remove(const char *name);
 

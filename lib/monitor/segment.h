@@ -62,7 +62,8 @@ bool hyi_segment_is_alive(const struct hyi_segment_header *h);
 int hyi_segment_create(struct hyi_segment **out, const char *name);
 
 /* Removes what a dead process left, or what is damaged and nobody makes. 0;
- * -ENOENT; -EEXIST: a living process has it; -EBUSY: it is being made. */
+ * -ENOENT; -EEXIST: a living process has it; -EBUSY: somebody has it mapped and
+ * locked. */
 int hyi_segment_remove_dead(const char *path);
 
 void hyi_segment_write(struct hyi_segment *s, const hy_monitor_sample *sample);

@@ -47,6 +47,10 @@ int complain_of(const char *name, int error)
     case -EEXIST:
         what = "its process has not ended: nothing is removed";
         break;
+    case -EBUSY:
+        what = "a child of its process still has it; it can be removed when "
+               "that has ended";
+        break;
     case -EINVAL:
         what = "is no name: 1 to 31 letters, digits, '.', '_' and '-'";
         break;
