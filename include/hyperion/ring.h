@@ -195,7 +195,9 @@ HY_API size_t hy_ring_capacity(const hy_ring *ring);
 /**
  * hy_ring_push that waits for room. Producer.
  * @return 0; -EPIPE closed; -ETIMEDOUT when the deadline passed first (at once
- *         for HY_NOW); -ECANCELED when the fiber is cancelled. The item is in
+ *         for HY_NOW); -ECANCELED when the fiber is cancelled; -EBUSY when
+ *         another thread or fiber sleeps in this function on this ring: a side
+ *         is one at a time, and the sleeper goes on sleeping. The item is in
  *         the ring if and only if the result is 0.
  */
 HY_API int hy_ring_push_wait(hy_ring *ring, const void *item,

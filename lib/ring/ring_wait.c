@@ -163,21 +163,34 @@ static bool spin(const hy_ring *ring, const struct side *side)
     return false;
 }
 
-/* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED. */
+/* -EBUSY when somebody sleeps there already: one side is used by two. */
+static int put_waiter(_Atomic uintptr_t *word, struct hyi_waiter *waiter)
+{
+    uintptr_t old = atomic_load_explicit(word, memory_order_relaxed);
+
+    do
+        if ((old & ~HYI_RING_CLOSED) != 0)
+            return -EBUSY;
+    /* Sequentially consistent: with fences on both sides it is one half. */
+    while (!atomic_compare_exchange_weak(word, &old, old | (uintptr_t)waiter));
+    return 0;
+}
+
+/* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY. */
 static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
 {
     struct hyi_waiter waiter;
-    uintptr_t old;
-    int r = 0;
+    int r;
 
     if (until == HY_NOW)
         return -ETIMEDOUT;
     if (spin(ring, side))
         return 0;
     hyi_waiter_init(&waiter, HYI_WAIT_RING);
+    r = put_waiter(side->word, &waiter);
+    if (r != 0)
+        return r;
     hyi_ring_count_up(side->parks, 1);
-    old = atomic_fetch_or(side->word, (uintptr_t)&waiter);
-    HYI_ASSERT((old & ~HYI_RING_CLOSED) == 0); /* one sleeper a side */
     hyi_ring_order(ring);
     if (!is_done(ring, side)) {
         r = hyi_park(&waiter, until);
@@ -200,7 +213,7 @@ int hy_ring_push_wait(hy_ring *ring, const void *item, hy_deadline until)
         if (waited != 0)
             return waited;
         waited = wait_on(ring, &side, until);
-        if (waited == -ECANCELED)
+        if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         /* After -ETIMEDOUT once more: room may have come with it. */
         r = hy_ring_push(ring, item);
@@ -220,7 +233,7 @@ int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until)
         if (waited != 0)
             return waited;
         waited = wait_on(ring, &side, until);
-        if (waited == -ECANCELED)
+        if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         r = hy_ring_pop(ring, item);
     }

@@ -102,6 +102,24 @@ HY_TEST(ring_inline, local_has_the_rings_semantics)
     CHECK_RING(local_ring);
 }
 
+/* The hint of a large ring lags by many pops; full is exact all the same. */
+HY_TEST(ring_inline, one_pop_makes_room_for_one_push)
+{
+    static word_ring r;
+    uint64_t item, items[3] = {0}, next = 0;
+
+    word_ring_init(&r);
+    while (word_ring_push(&r, next) == 0)
+        next++;
+    HY_CHECK_EQ(next, 256);
+    HY_CHECK_EQ(word_ring_pop(&r, &item), 0);
+    HY_CHECK_EQ(word_ring_push(&r, next++), 0);
+    HY_CHECK_EQ(word_ring_push(&r, next), -EAGAIN);
+    HY_CHECK_EQ(word_ring_pop_n(&r, items, 3), 3);
+    HY_CHECK_EQ(word_ring_push_n(&r, items, 3), 3);
+    HY_CHECK_EQ(word_ring_push(&r, next), -EAGAIN);
+}
+
 HY_TEST(ring_inline, one_slot_is_enough)
 {
     static tiny_ring r;

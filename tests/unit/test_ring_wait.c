@@ -302,6 +302,40 @@ HY_TEST(ring_wait, one_push_wakes_a_sleeping_consumer_once)
     hy_ring_destroy(p.ring);
 }
 
+/* Misuse: the second is told, the first sleeps on, and nothing is lost. */
+HY_TEST(ring_wait, a_second_sleeper_on_one_side_is_refused)
+{
+    struct pair p = {.ring = make(8, 1, 0), .result = 1};
+    uint64_t item = 1;
+    pthread_t t;
+
+    HY_CHECK_EQ(hyi_os_thread_start(&t, pop_one, &p), 0);
+    while (atomic_load(&p.ring->reader) == 0)
+        sched_yield();
+    HY_CHECK_EQ(hy_ring_pop_wait(p.ring, &item, hy_after(PATIENCE_NS)), -EBUSY);
+    HY_CHECK_EQ(stats_of(p.ring).pop_parks, 1);
+    HY_CHECK_EQ(atomic_load(&p.done), 0);
+    HY_CHECK_EQ(hy_ring_push(p.ring, &item), 0);
+    pthread_join(t, NULL);
+    HY_CHECK_EQ(p.result, 0);
+    HY_CHECK_EQ(stats_of(p.ring).push_wakes, 1);
+
+    HY_CHECK_EQ(hy_ring_push(p.ring, &item), 0);
+    HY_CHECK_EQ(hyi_os_thread_start(&t, push_one, &p), 0);
+    while (atomic_load(&p.ring->writer) == 0)
+        sched_yield();
+    HY_CHECK_EQ(hy_ring_push_wait(p.ring, &item, hy_after(PATIENCE_NS)),
+                -EBUSY);
+    HY_CHECK_EQ(hy_ring_pop(p.ring, &item), 0);
+    HY_CHECK_EQ(item, 1);
+    pthread_join(t, NULL);
+    HY_CHECK_EQ(p.result, 0);
+    HY_CHECK_EQ(hy_ring_pop(p.ring, &item), 0);
+    HY_CHECK_EQ(item, 9);
+    HY_CHECK_EQ(hy_ring_pop(p.ring, &item), -EAGAIN);
+    hy_ring_destroy(p.ring);
+}
+
 HY_TEST(ring_wait, a_batch_and_a_span_wake_too)
 {
     struct pair p = {.ring = make(8, 8, 0), .result = 1};
