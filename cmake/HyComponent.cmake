@@ -8,9 +8,25 @@
 include_guard()
 include(HyLayers)
 
-if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE
-   AND NOT CMAKE_CONFIGURATION_TYPES)
-  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+# Without a build type: our own build is a Release; a parent's build type stays
+# as it is, and only our objects are optimised all the same.
+set(HY_OPTIMISE "")
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  if(PROJECT_IS_TOP_LEVEL)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+  elseif(NOT CMAKE_C_FLAGS MATCHES "(^| )-O")
+    set(HY_OPTIMISE -O2)
+  endif()
+endif()
+# A parent builds what it links, not all that there is.
+if(NOT (PROJECT_IS_TOP_LEVEL OR HY_INSTALL OR HY_EXAMPLES OR HY_TESTS
+        OR HY_BENCH))
+  set_property(DIRECTORY "${PROJECT_SOURCE_DIR}" PROPERTY EXCLUDE_FROM_ALL ON)
+endif()
+# Which kind Hyperion::<name> is: an explicit word of ours, else the usual one.
+if(NOT DEFINED Hyperion_USE_STATIC AND DEFINED BUILD_SHARED_LIBS
+   AND NOT BUILD_SHARED_LIBS)
+  set(Hyperion_USE_STATIC ON)
 endif()
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -35,6 +51,7 @@ endif()
 
 add_library(hy_flags INTERFACE)
 target_compile_options(hy_flags INTERFACE
+  ${HY_OPTIMISE}
   -Wall -Wextra -Wshadow -Wvla -Wundef -Wpointer-arith
   $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>
   # A loop that clang leaves as it is was only hinted at.
@@ -107,8 +124,9 @@ function(hy_refuse_mixing target kind)
 endfunction()
 
 # One installed library, shared and static, out of whole components. Users see
-# Hyperion::<short>, which is the shared one unless Hyperion_USE_STATIC is set,
-# and Hyperion::<short>_shared and _static for those who must choose.
+# Hyperion::<short>, which is the shared one unless Hyperion_USE_STATIC is set (or
+# BUILD_SHARED_LIBS is off), and Hyperion::<short>_shared and _static for those
+# who must choose.
 function(hy_library name)
   string(REGEX REPLACE "^hyperion-" "" short "${name}")
   set(objects "")
@@ -166,8 +184,19 @@ LINKER:-z,nodelete>")
 endfunction()
 
 function(hy_summary)
+  set(kind "build type ${CMAKE_BUILD_TYPE}")
+  if(CMAKE_CONFIGURATION_TYPES)
+    set(kind "several build types")
+  elseif(NOT CMAKE_BUILD_TYPE)
+    set(kind "no build type (itself compiled with -O2)")
+    if(NOT HY_OPTIMISE)
+      set(kind "no build type (CMAKE_C_FLAGS say how it is optimised)")
+    endif()
+  elseif(CMAKE_BUILD_TYPE STREQUAL "Debug")
+    string(APPEND kind " (not optimised: no figure of it means anything)")
+  endif()
   message(STATUS "libhyperion ${PROJECT_VERSION}: arch ${HY_ARCH}, "
-    "system ${HY_OS}, build type ${CMAKE_BUILD_TYPE}")
+    "system ${HY_OS}, ${kind}")
   get_property(lines GLOBAL PROPERTY HY_SUMMARY)
   foreach(line IN LISTS lines)
     message(STATUS "  ${line}")

@@ -2,9 +2,12 @@
 # from the component table: a library installs the headers of its parts.
 #
 #   install component   holds
-#   <library>           the shared library; with the umbrella also the programs
+#   <library>           the shared library
 #   <library>-dev       headers, archive, .pc file, CMake package
-#   documentation       README, LICENSE, docs/*.md
+#   programs, manuals   the programs, and their manual pages
+#   documentation       README, LICENSE, docs/*.md, examples/*.c
+#
+# HY_INSTALL=OFF, which is what a parent project gets, installs nothing.
 #
 # Invariant: every installed path is relative to the prefix, so that a prefix
 # can be moved. Upstream: hy_library. Downstream: CPack (cmake/HyPackage.cmake).
@@ -87,42 +90,83 @@ function(hy_install_library name)
   hy_install_pkgconfig(${name})
 endfunction()
 
-# A program that users run; it finds the libraries wherever the prefix is moved.
+# A program that users run, with its manual page; it finds the libraries wherever
+# the prefix is moved.
 function(hy_install_program target)
+  if(NOT HY_INSTALL)
+    return()
+  endif()
   file(RELATIVE_PATH up "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBDIR}")
   set_target_properties(${target} PROPERTIES INSTALL_RPATH "\$ORIGIN/${up}")
   install(TARGETS ${target} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}"
-    COMPONENT hyperion)
+    COMPONENT programs)
+  get_target_property(name ${target} OUTPUT_NAME)
+  if(NOT name)
+    set(name ${target})
+  endif()
+  install(FILES "${PROJECT_SOURCE_DIR}/docs/man/${name}.1"
+    DESTINATION "${CMAKE_INSTALL_MANDIR}/man1" COMPONENT manuals)
+endfunction()
+
+# One page of documentation, at the same place as in the source tree. A link to
+# source that is not installed becomes the words it stood on.
+function(hy_install_page page)
+  file(READ "${PROJECT_SOURCE_DIR}/${page}" text)
+  string(REGEX REPLACE "\\[([^]\n]*)\\]\\((\\.\\./lib|CMakeLists)[^)\n]*\\)" "\\1"
+    text "${text}")
+  file(WRITE "${PROJECT_BINARY_DIR}/pages/${page}" "${text}")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+    "${PROJECT_SOURCE_DIR}/${page}")
+  get_filename_component(folder "${page}" DIRECTORY)
+  install(FILES "${PROJECT_BINARY_DIR}/pages/${page}"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}/${folder}" COMPONENT documentation)
+endfunction()
+
+function(hy_install_documentation)
+  file(GLOB_RECURSE pages CONFIGURE_DEPENDS
+    RELATIVE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/docs/*.md")
+  foreach(page IN LISTS pages ITEMS README.md)
+    hy_install_page(${page})
+  endforeach()
+  install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}"
+    COMPONENT documentation)
+  install(DIRECTORY examples DESTINATION "${CMAKE_INSTALL_DOCDIR}"
+    COMPONENT documentation FILES_MATCHING
+    PATTERN "*.[ch]" PATTERN "consumer/*")
+endfunction()
+
+# Removes what the last `cmake --install` of this build tree has put there.
+function(hy_add_uninstall)
+  add_custom_target(uninstall COMMAND "${CMAKE_COMMAND}"
+    "-DMANIFESTS=${PROJECT_BINARY_DIR}/install_manifest*.txt"
+    -P "${PROJECT_SOURCE_DIR}/cmake/uninstall.cmake" VERBATIM)
 endfunction()
 
 get_property(HY_LIBRARY_NAMES GLOBAL PROPERTY HY_LIBRARIES)
-string(REGEX REPLACE "hyperion-" "" HY_PACKAGE_COMPONENTS "${HY_LIBRARY_NAMES}")
-configure_package_config_file(
-  "${PROJECT_SOURCE_DIR}/cmake/HyperionConfig.cmake.in"
-  "${PROJECT_BINARY_DIR}/HyperionConfig.cmake"
-  INSTALL_DESTINATION "${HY_PACKAGE_DIR}" NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(
-  "${PROJECT_BINARY_DIR}/HyperionConfigVersion.cmake"
-  COMPATIBILITY SameMinorVersion)
 foreach(name IN LISTS HY_LIBRARY_NAMES)
-  hy_install_library(${name})
   # What the tests compare with the symbols that the library exports.
   hy_library_headers(headers ${name})
   list(JOIN headers "\n" lines)
   file(WRITE "${PROJECT_BINARY_DIR}/headers/${name}.txt" "${lines}\n")
 endforeach()
-
-file(GLOB documents CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/docs/*.md")
-install(FILES README.md LICENSE ${documents}
-  DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT documentation)
-foreach(folder IN ITEMS design decisions)
-  if(EXISTS "${PROJECT_SOURCE_DIR}/docs/${folder}")
-    install(DIRECTORY docs/${folder} DESTINATION "${CMAKE_INSTALL_DOCDIR}"
-      COMPONENT documentation FILES_MATCHING PATTERN "*.md")
+if(HY_INSTALL)
+  string(REGEX REPLACE "hyperion-" "" HY_PACKAGE_COMPONENTS
+    "${HY_LIBRARY_NAMES}")
+  configure_package_config_file(
+    "${PROJECT_SOURCE_DIR}/cmake/HyperionConfig.cmake.in"
+    "${PROJECT_BINARY_DIR}/HyperionConfig.cmake"
+    INSTALL_DESTINATION "${HY_PACKAGE_DIR}" NO_SET_AND_CHECK_MACRO)
+  write_basic_package_version_file(
+    "${PROJECT_BINARY_DIR}/HyperionConfigVersion.cmake"
+    COMPATIBILITY SameMinorVersion)
+  foreach(name IN LISTS HY_LIBRARY_NAMES)
+    hy_install_library(${name})
+  endforeach()
+  hy_install_documentation()
+  if(PROJECT_IS_TOP_LEVEL)
+    hy_add_uninstall()
+    include(HyPackage)
   endif()
-endforeach()
-if(PROJECT_IS_TOP_LEVEL)
-  include(HyPackage)
 endif()
 
 # The reference of the public headers: `ninja docs`.

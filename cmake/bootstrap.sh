@@ -10,6 +10,7 @@
 # the environment names another folder, HY_JOBS the number of parallel jobs.
 set -eu
 
+unset CDPATH # it makes cd print
 top=$(cd "$(dirname "$0")/.." && pwd)
 
 say() {
@@ -87,7 +88,7 @@ install_missing() {
         "run this again"
     as_root=""
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo || die "not root and no sudo. As root, run:" \
+        has sudo || die "not root, and there is no sudo. As root, run:" \
             "apt-get install$missing"
         as_root="sudo"
     fi
@@ -97,7 +98,8 @@ install_missing() {
     # shellcheck disable=SC2086
     $as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends $missing </dev/null ||
-        die "apt-get could not install$missing (see above)"
+        die "apt-get could not install$missing (see above; it needs" \
+            "the network, or a mirror in /etc/apt/sources.list)"
     missing=""
     "needs_$1"
     [ -z "$missing" ] || die "still missing after the installation:$missing"
@@ -121,6 +123,15 @@ jobs() {
     fi
 }
 
+# The build folder, made and absolute.
+build_folder() {
+    build=${HY_BUILD_DIR:-$top/build/$1}
+    mkdir -p "$build" 2>/dev/null && [ -w "$build" ] ||
+        die "cannot write to $build: name another folder, as in" \
+            "HY_BUILD_DIR=/tmp/hyperion sh $0 $1"
+    build=$(cd "$build" && pwd)
+}
+
 build() {
     say "building in $build"
     cmake -S "$top" -B "$build" -G Ninja "$@" ||
@@ -129,9 +140,9 @@ build() {
 }
 
 demo() {
+    build_folder demo
     install_missing demo
     check_cmake
-    build=${HY_BUILD_DIR:-$top/build/demo}
     build -DHY_TESTS=OFF -DHY_EXAMPLES=ON
     search=$build/examples/hyperion-search
     [ -x "$search" ] || die "the build did not give $search"
@@ -186,9 +197,9 @@ count_results() {
 }
 
 run_tests() {
+    build_folder test
     install_missing test
     check_cmake
-    build=${HY_BUILD_DIR:-$top/build/test}
     build -DHY_TESTS=ON -DHY_EXAMPLES=ON
     say "running the tests"
     status=0
@@ -202,6 +213,7 @@ run_tests() {
     return "$status"
 }
 
+[ $# -le 1 ] || usage 2 >&2
 case ${1:-} in
 demo) demo ;;
 test) run_tests ;;

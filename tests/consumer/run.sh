@@ -5,7 +5,8 @@
 #   CC CXX  compilers of the users   WORK   a folder of our own
 #
 # prefix comes first: it installs, and moves the installation somewhere else,
-# so that every later step also shows that a prefix can be moved.
+# so that every later step also shows that a prefix can be moved. Paths may hold
+# spaces: what pkg-config prints is read by eval, as a makefile's shell does.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +14,9 @@ prefix=$WORK/moved/prefix
 parts=$(for list in "$BUILD"/headers/*.txt; do
     basename "$list" .txt | sed 's/^hyperion-//'
 done)
-export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+lib=$prefix/$(sed -n 's/^CMAKE_INSTALL_LIBDIR:[A-Z]*=//p' "$BUILD/CMakeCache.txt")
+documents=$prefix/share/doc/hyperion
+export PKG_CONFIG_PATH="$lib/pkgconfig"
 
 fail() {
     echo "run.sh: $*" >&2
@@ -71,8 +74,39 @@ step_prefix() {
     for part in $parts; do
         write_source "$part"
     done
-    for file in LICENSE README.md; do
-        [ -f "$prefix/share/doc/hyperion/$file" ] || fail "no $file installed"
+    [ -f "$documents/LICENSE" ] || fail "no LICENSE installed"
+}
+
+# Each page's links hold where it is installed, each example compiles there, and
+# each manual page knows the options of its program.
+step_documents() {
+    [ -f "$documents/README.md" ] || fail "no README.md installed"
+    find "$documents" -name '*.md' | while read -r page; do
+        grep -o '](\([^)#]*\)' "$page" | sed 's/^](//' |
+            grep -v '^[a-z]*:' | while read -r link; do
+            [ -e "$(dirname "$page")/$link" ] ||
+                fail "$page links to $link, which is not installed"
+        done || exit 1
+    done
+    for example in "$documents"/examples/*.c; do
+        eval "set -- $(pkg-config --cflags hyperion)"
+        $CC -std=gnu11 -fsyntax-only -Werror "$@" "$example"
+    done
+    for program in "$prefix"/bin/hyperion-*; do
+        page=$prefix/share/man/man1/${program##*/}.1
+        [ -f "$page" ] || fail "$program has no manual page"
+        {
+            "$program" --help
+            "$program" query --help || true # of those that have commands
+            "$program" index --help || true
+        } 2>/dev/null | grep -oE -- '[ ,]--?[a-zA-Z]+' | tr -d ' ,' |
+            sort -u | while read -r option; do
+                sed 's/\\//g' "$page" | grep -q -- "$option" ||
+                    fail "$page does not tell of $option"
+            done
+        if command -v mandoc >/dev/null; then
+            mandoc -T lint -W error "$page"
+        fi
     done
 }
 
@@ -100,11 +134,12 @@ run_pkgconfig() { # PART NAME COMPILER FLAGS...: builds, runs, shows its kind
     part=$1
     out=$WORK/pc_$2
     shift 2
-    # shellcheck disable=SC2046 # flags are lists of words
-    "$@" -Wall -Wextra -Werror "$WORK/sources/$part.c" -o "$out" \
-        $(pkg-config --cflags $(library_of "$part")) \
-        $(pkg-config $kind --libs $(library_of "$part"))
-    LD_LIBRARY_PATH="$prefix/lib" "$out"
+    # shellcheck disable=SC2086 # an empty word or one
+    eval "set -- \"\$@\" $(pkg-config --cflags "$(library_of "$part")") \
+        \"\$WORK/sources/\$part.c\" -o \"\$out\" \
+        $(pkg-config $kind --libs "$(library_of "$part")")"
+    "$@" -Wall -Wextra -Werror
+    LD_LIBRARY_PATH="$lib" "$out"
     needed=$(objdump -p "$out" | grep -c 'NEEDED.*libhyperion' || true)
     [ "$needed" = "$expected" ] ||
         fail "$out needs $needed shared libraries of ours, not $expected"
@@ -126,7 +161,7 @@ step_pkgconfig() {
     done
 }
 
-configure() { # BUILD-FOLDER OPTIONS...: the project beside this file
+configures() { # BUILD-FOLDER OPTIONS...: the project beside this file
     folder=$WORK/$1
     shift
     rm -rf "$folder"
@@ -134,6 +169,13 @@ configure() { # BUILD-FOLDER OPTIONS...: the project beside this file
         -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" \
         -DCMAKE_PREFIX_PATH="$prefix" -DSOURCES="$WORK/sources" "$@" \
         >"$folder.txt" 2>&1
+}
+
+configure() { # the same, when it must succeed
+    configures "$@" || {
+        cat "$WORK/$1.txt"
+        fail "$1 does not configure"
+    }
 }
 
 semicolons() {
@@ -154,7 +196,7 @@ build_and_run() { # BUILD-FOLDER PARTS
 step_package() {
     # shellcheck disable=SC2086 # a list
     all=$(semicolons $parts)
-    configure shared -DHOW=installed -DPARTS="$all" || cat "$WORK/shared.txt"
+    configure shared -DHOW=installed -DPARTS="$all"
     build_and_run shared "$parts"
     configure static -DHOW=installed -DPARTS="$all" -DHyperion_USE_STATIC=ON
     build_and_run static "$parts"
@@ -171,7 +213,7 @@ expect_refusal() { # BUILD-FOLDER PATTERN OPTIONS...
     refused=$1
     pattern=$2
     shift 2
-    if configure "$refused" "$@"; then
+    if configures "$refused" "$@"; then
         fail "$refused should have been refused"
     fi
     tr '\n' ' ' <"$WORK/$refused.txt" | grep -q "$pattern" || {
@@ -192,6 +234,8 @@ step_refusals() {
         expect_refusal "mixed_tree_$mix" $mixes -DHOW=subdirectory \
             -DWHERE="$SOURCE" -DPARTS="$both" -DMIX=$mix
     done
+    expect_refusal "mixed_two_calls" $mixes -DHOW=installed -DPARTS=slab \
+        -DMIX=direct
     # What CMake cannot see, behind an archive's private link, works.
     configure mixed_archive -DHOW=installed -DPARTS="$both" -DMIX=archive
     build_and_run mixed_archive "hyperion slab"
@@ -208,28 +252,72 @@ archive_source() {
         --exclude=./.git .
 }
 
-# Without a build type, as parents do: then it is theirs to say.
+# Without a build type, as parents do: it stays theirs to say, and ours is
+# optimised all the same. What is linked is built, as BUILD_SHARED_LIBS says;
+# and the parent's installation holds nothing of ours.
 step_subdirectory() {
     configure subdirectory -DHOW=subdirectory -DWHERE="$SOURCE" \
-        -DPARTS=hyperion || {
-        cat "$WORK/subdirectory.txt"
-        fail "add_subdirectory does not configure"
-    }
-    build_and_run subdirectory hyperion
+        -DPARTS=slab
+    build_and_run subdirectory slab
+    ninja -C "$WORK/subdirectory" -t commands hyperion-slab_static |
+        grep 'slab\.c$' | grep -q -- ' -O2 ' || fail "it is not optimised"
+    if find "$WORK/subdirectory" -name '*.so' | grep hyperion; then
+        fail "built, and the parent did not link it"
+    fi
+    cmake --install "$WORK/subdirectory" --prefix "$WORK/parent" >/dev/null
+    if find "$WORK/parent" | grep -i hyperion; then
+        fail "installed, and the parent did not ask for it"
+    fi
+    configure subdirectory -DHOW=subdirectory -DWHERE="$SOURCE" -DPARTS=slab \
+        -DHY_INSTALL=ON
+    ninja -C "$WORK/subdirectory" -t commands all | grep -q libhyperion.so ||
+        fail "not built to be installed, although the parent asked for it"
 }
 
 step_fetch() {
     archive_source
     configure fetch -DHOW=fetch -DWHERE="file://$WORK/source.tar.gz" \
-        -DPARTS=slab -DHyperion_USE_STATIC=ON || {
-        cat "$WORK/fetch.txt"
-        fail "FetchContent does not configure"
-    }
-    ninja -C "$WORK/fetch" c_slab cxx_slab plugin_slab >"$WORK/fetch.txt" || {
-        cat "$WORK/fetch.txt"
-        fail "FetchContent does not build"
-    }
-    "$WORK/fetch/c_slab"
+        -DPARTS=hyperion -DSHARED=ON
+    build_and_run fetch hyperion
+    objdump -p "$WORK/fetch/c_hyperion" | grep -q 'NEEDED.*libhyperion' ||
+        fail "BUILD_SHARED_LIBS=ON did not give the shared library"
+}
+
+# Other folders for libraries, staged by DESTDIR, used somewhere else, removed.
+# One small component shows it.
+step_layout() {
+    tree=$WORK/layout
+    rm -rf "$tree" "$WORK/stage"
+    unset PKG_CONFIG_PATH
+    for folder in lib64 "lib/$($CC -dumpmachine)"; do
+        cmake -S "$SOURCE" -B "$tree" -G Ninja -DCMAKE_C_COMPILER="$CC" \
+            -DHY_EXAMPLES=OFF -DCMAKE_INSTALL_LIBDIR="$folder" \
+            -DCMAKE_INSTALL_PREFIX=/opt/hy >"$WORK/layout.txt"
+        ninja -C "$tree" hyperion-slab_shared hyperion-slab_static \
+            >>"$WORK/layout.txt"
+        for component in hyperion-slab hyperion-slab-dev documentation; do
+            DESTDIR=$WORK/stage cmake --install "$tree" \
+                --component $component >>"$WORK/layout.txt"
+        done
+        staged=$WORK/stage/opt/hy
+        [ -f "$staged/$folder/pkgconfig/hyperion-slab.pc" ] ||
+            fail "no hyperion-slab.pc in $folder"
+        PKG_CONFIG_PATH=$staged/$folder/pkgconfig
+        export PKG_CONFIG_PATH
+        eval "set -- $(pkg-config --cflags --libs hyperion-slab)"
+        $CC "$WORK/sources/slab.c" -o "$WORK/layout_slab" "$@"
+        LD_LIBRARY_PATH=$staged/$folder "$WORK/layout_slab"
+        # By its folder: on Debian CMake does not look in lib64.
+        configure layout_user -DHOW=installed -DPARTS=slab \
+            -DHyperion_DIR="$staged/$folder/cmake/Hyperion"
+        build_and_run layout_user slab
+        DESTDIR=$WORK/stage cmake --build "$tree" --target uninstall \
+            >>"$WORK/layout.txt"
+        if find "$WORK/stage" ! -type d | grep . ||
+            find "$WORK/stage" -iname 'hyperion' | grep .; then
+            fail "still there after uninstall"
+        fi
+    done
 }
 
 # One component's own part of an installation is enough to build against it,
@@ -250,45 +338,61 @@ step_component() {
                     fail "$library installs $header, which does not compile"
             done
         configure "alone_$part" -DHOW=installed -DPARTS="$part" \
-            -DCMAKE_PREFIX_PATH="$alone" || cat "$WORK/alone_$part.txt"
+            -DCMAKE_PREFIX_PATH="$alone"
         build_and_run "alone_$part" "$part"
     done
     expect_refusal "missing" "component 'slab' is not" -DHOW=installed \
         -DPARTS=slab -DCMAKE_PREFIX_PATH="$WORK/alone/jit"
 }
 
+# Three packages, whose dependencies and papers are as Debian wants them (but for
+# the maintainer, who is whoever packages), and enough to build against.
 step_deb() {
     rm -rf "$WORK/deb"
     mkdir -p "$WORK/deb"
     (cd "$WORK/deb" && cpack --config "$BUILD/CPackConfig.cmake" -G DEB) \
         >"$WORK/deb.txt"
-    for package in "$WORK"/deb/*.deb; do
-        dpkg -x "$package" "$WORK/deb/root"
+    root=$WORK/deb/root
+    for name in libhyperion0.1 libhyperion-dev hyperion-tools; do
+        set -- "$WORK/deb/${name}_"*.deb
+        [ -f "$1" ] || fail "no package $name"
+        dpkg -f "$1" Depends | grep -q 'libc6' || fail "$name needs no libc6"
+        [ $name = libhyperion0.1 ] ||
+            dpkg -f "$1" Depends | grep -q 'libhyperion0.1 (= ' ||
+            fail "$name does not need libhyperion0.1"
+        dpkg -x "$1" "$root"
+        [ -f "$root/usr/share/doc/$name/copyright" ] ||
+            fail "$name has no copyright file"
     done
+    if command -v lintian >/dev/null; then
+        lintian --allow-root --fail-on error --tag-display-limit 0 \
+            --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog \
+            "$WORK"/deb/*.deb
+    fi
     configure deb_user -DHOW=installed -DPARTS=hyperion \
-        -DCMAKE_PREFIX_PATH="$WORK/deb/root/usr" || cat "$WORK/deb_user.txt"
+        -DCMAKE_PREFIX_PATH="$root/usr"
     build_and_run deb_user hyperion
-    PKG_CONFIG_PATH="$WORK/deb/root/usr/lib/pkgconfig" pkg-config --libs hyperion
+    PKG_CONFIG_PATH="$(dirname "$(find "$root" -name hyperion.pc)")" \
+        pkg-config --libs hyperion
+    "$root/usr/bin/hyperion-search" --help >/dev/null
+    [ -f "$root/usr/share/man/man1/hyperion-search.1.gz" ] ||
+        fail "no manual page"
 }
 
 # The programs in examples/consumer are what the README tells people to copy.
 step_examples() {
-    sed -n '/^```c$/,/^```$/p' "$SOURCE/README.md" | sed '/^```/d' |
+    sed -n '/^```c$/,/^```$/{/^```/d;p}' "$SOURCE/README.md" |
         cmp - "$SOURCE/examples/consumer/ten_lines.c" ||
         fail "the README's program is not examples/consumer/ten_lines.c"
-    cmake -S "$SOURCE/examples/consumer" -B "$WORK/example" -G Ninja \
-        -DCMAKE_C_COMPILER="$CC" -DCMAKE_PREFIX_PATH="$prefix" \
-        >"$WORK/example.txt"
+    copy=$WORK/example_make
+    rm -rf "$copy"
+    cp -r "$documents/examples/consumer" "$copy"
+    cmake -S "$copy" -B "$WORK/example" -G Ninja -DCMAKE_C_COMPILER="$CC" \
+        -DCMAKE_PREFIX_PATH="$prefix" >"$WORK/example.txt"
     ninja -C "$WORK/example" >>"$WORK/example.txt"
     "$WORK/example/ten_lines"
-    cp -r "$SOURCE/examples/consumer" "$WORK/example_make"
-    make -C "$WORK/example_make" CC="$CC" >>"$WORK/example.txt"
-    LD_LIBRARY_PATH="$prefix/lib" "$WORK/example_make/ten_lines"
-    rm -r "$WORK/example_make"
-    sed -n '/^```c$/,/^```$/{/^```/d;p}' "$SOURCE/README.md" >"$WORK/readme.c"
-    # shellcheck disable=SC2046 # flags are lists of words
-    $CC "$WORK/readme.c" -o "$WORK/readme" $(pkg-config --cflags --libs hyperion)
-    LD_LIBRARY_PATH="$prefix/lib" "$WORK/readme"
+    make -C "$copy" CC="$CC" >>"$WORK/example.txt"
+    LD_LIBRARY_PATH="$lib" "$copy/ten_lines"
 }
 
 mkdir -p "$WORK"
