@@ -25,12 +25,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__has_include)
-#if __has_include(<hyperion/inline/context.h>)
-#include <hyperion/inline/context.h>
-#endif
-#endif
-
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* --- raw contexts --------------------------------------------------------- */
@@ -141,30 +135,6 @@ static double nested(void *count)
     hy_context_switch(&main_context, &ring[0], NULL);
     return per_switch(start, n);
 }
-
-#ifdef HYPERION_INLINE_CONTEXT_H
-
-/* The inline switch, two contexts, each at its own place in the code. */
-static void answer_inline(void *arg, void *value)
-{
-    (void)arg;
-    (void)value;
-    for (;;)
-        hy_context_switch_inline(&pair[0], &main_context, NULL);
-}
-
-static double two_sites_inline(void *count)
-{
-    uint64_t n = *(uint64_t *)count, start;
-
-    make(&pair[0], 0, answer_inline, NULL);
-    start = bench_now();
-    for (uint64_t i = 0; i < n; i += 2)
-        hy_context_switch_inline(&main_context, &pair[0], NULL);
-    return per_switch(start, n);
-}
-
-#endif
 
 /* --- a runtime ------------------------------------------------------------ */
 
@@ -598,22 +568,20 @@ static void rows_switch(void)
         .what = "inline switch, two contexts, different call sites",
         .unit = "ns",
         .target = "5x fcontext, one indirect call at most"};
-#ifdef HYPERION_INLINE_CONTEXT_H
-    struct bench_contender c[] = {{"inline", two_sites_inline, &n, NULL},
-                                  peer("fcontext", fcontext_two_sites, &n)};
-
-    bench_row_run(&row, c, COUNT(c));
-#else
-    bench_row_skip(&row, "no inline switch yet");
-#endif
+    struct bench_contender c[] = {
+        {"hy_inline_context_switch", inline_two_sites, &n, NULL},
+        peer("fcontext", fcontext_two_sites, &n),
+        {"indirect call", indirect_call, &n, NULL}};
+    struct bench_contender deep[] = {
+        {"hy_inline_context_switch", inline_nested, &fewer, NULL},
+        {"hy_context_switch", nested, &fewer, NULL},
+        peer("fcontext", fcontext_nested, &fewer)};
     struct bench_contender same[] = {{"hy_context_switch", same_site, &n, NULL},
                                      peer("fcontext", fcontext_same_site, &n)};
     struct bench_contender two[] = {{"hy_context_switch", two_sites, &n, NULL},
                                     peer("fcontext", fcontext_two_sites, &n)};
-    struct bench_contender deep[] = {
-        {"hy_context_switch", nested, &fewer, NULL},
-        peer("fcontext", fcontext_nested, &fewer)};
 
+    bench_row_run(&row, c, COUNT(c));
     row.what = "out-of-line switch, same call site";
     row.target = "2.3 ns at most";
     bench_row_run(&row, same, COUNT(same));

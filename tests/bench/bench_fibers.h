@@ -1,7 +1,8 @@
 /*
- * bench_fibers.h - the peers of bench_fibers.c behind a C interface. Each run
- * returns nanoseconds an operation. Upstream: bench_fibers.c.
- * Downstream: bench_fibers_peers.cpp.
+ * bench_fibers.h - what bench_fibers.c does not measure itself: the inline
+ * switch, and the peers behind a C interface. Each run returns nanoseconds an
+ * operation. Upstream: bench_fibers.c. Downstream: bench_fibers_peers.cpp,
+ * bench_fibers_inline.c.
  */
 #ifndef HY_BENCH_FIBERS_H
 #define HY_BENCH_FIBERS_H
@@ -23,6 +24,11 @@ struct fiber_load {
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* bench_fibers_inline.c */
+double inline_two_sites(void *count);
+double inline_nested(void *count);
+double indirect_call(void *count);
 
 /* NULL where the peer is absent. */
 BENCH_CXX_PEER(double (*const fcontext_same_site)(void *count));
