@@ -172,6 +172,41 @@ HY_API int hy_index_search(const hy_index *index, const float *query, size_t k,
                            size_t *count);
 
 /**
+ * The same, with the payload of each hit to payloads, which has room for k or
+ * is NULL. A payload that leads somewhere, to a text perhaps, can be followed
+ * beside the writer between a pin and its unpin: see hy_index_release_set.
+ */
+HY_API int hy_index_search_payloads(const hy_index *index, const float *query,
+                                    size_t k, const hy_search_options *options,
+                                    hy_hit *hits, uint64_t *payloads,
+                                    size_t *count);
+
+/**
+ * Between the two, no payload that a search of this time finds is released.
+ * A pin costs an atomic addition and makes nobody wait; but rows and payloads
+ * that are removed meanwhile stay until its unpin, so keep it short. The result
+ * is what unpin wants. Any thread; unpin may come from another.
+ */
+HY_API uint64_t hy_index_pin(const hy_index *index);
+/** Ends a pin; once for each. */
+HY_API void hy_index_unpin(const hy_index *index, uint64_t pin);
+
+/** Told of a payload, other than 0, that no search can find any more and that
+ * nobody has pinned; so is free what it leads to. */
+typedef void (*hy_index_release)(void *ctx, uint64_t id, uint64_t payload);
+
+/**
+ * From now on release is called once for each payload whose vector was removed
+ * or replaced, by the writer's calls and by hy_index_destroy, some changes
+ * later or with the next checkpoint. It must not call the index. Where the
+ * process ended in between, it is called for the rest after the reopening; so
+ * set it before the first change. NULL: nobody is told. 0, or -EINVAL. The
+ * writer's call.
+ */
+HY_API int hy_index_release_set(hy_index *index, hy_index_release release,
+                                void *ctx);
+
+/**
  * Makes all that was inserted and removed durable, all or none of it. 0 (also
  * for an index in memory or in a caller's heap, whose owner does this); the
  * errors of hy_pager_checkpoint. The writer's call.

@@ -303,9 +303,36 @@ int hy_index_remove(hy_index *index, uint64_t id)
     return hyi_rows_remove(&index->rows, id);
 }
 
+int hy_index_release_set(hy_index *index, hy_index_release release, void *ctx)
+{
+    if (index == NULL)
+        return -EINVAL;
+    index->rows.release = release;
+    index->rows.release_ctx = ctx;
+    return 0;
+}
+
+uint64_t hy_index_pin(const hy_index *index)
+{
+    return hyi_rows_enter(&index->rows);
+}
+
+void hy_index_unpin(const hy_index *index, uint64_t pin)
+{
+    hyi_rows_leave(&index->rows, pin);
+}
+
 int hy_index_search(const hy_index *index, const float *query, size_t k,
                     const hy_search_options *options, hy_hit *hits,
                     size_t *count)
+{
+    return hy_index_search_payloads(index, query, k, options, hits, NULL,
+                                    count);
+}
+
+int hy_index_search_payloads(const hy_index *index, const float *query,
+                             size_t k, const hy_search_options *options,
+                             hy_hit *hits, uint64_t *payloads, size_t *count)
 {
     hy_search_options o;
     float *prepared;
@@ -324,7 +351,7 @@ int hy_index_search(const hy_index *index, const float *query, size_t k,
     if (r == 0 && k == 0)
         *count = 0;
     else if (r == 0)
-        r = hyi_scan(&index->rows, prepared, k, &o, hits, count);
+        r = hyi_scan(&index->rows, prepared, k, &o, hits, payloads, count);
     free(prepared);
     return r;
 }
@@ -333,6 +360,7 @@ int hy_index_checkpoint(hy_index *index)
 {
     if (index == NULL)
         return -EINVAL;
+    hyi_rows_reclaim(&index->rows);
     return index->durable ? hy_pager_checkpoint(index->pager) : 0;
 }
 

@@ -182,24 +182,72 @@ static void push_free(struct rows *rows, uint64_t row)
     rows->head->free_count++;
 }
 
+/* No reader can see the row any more, nor its payload. */
+static void free_row(struct rows *rows, uint64_t row)
+{
+    const struct segment *s = &rows->segments[segment_of(row)];
+    uint64_t at = row - segment_first(segment_of(row));
+    uint64_t id = s->ids[at], payload = s->payloads[at];
+
+    s->payloads[at] = 0; /* it has been told: not again after a reopening */
+    push_free(rows, row);
+    if (payload != 0 && rows->release != NULL)
+        rows->release(rows->release_ctx, id, payload);
+}
+
+/* Room for one more retired row, made before anything changes. */
+static int prepare_retire(struct rows *rows)
+{
+    uint64_t epoch = atomic_load_explicit(&rows->epoch, memory_order_relaxed);
+    struct retired *list = &rows->retired[epoch % EPOCHS];
+    size_t capacity = list->capacity * 2 + 64;
+    uint64_t *larger;
+
+    if (list->count < list->capacity)
+        return 0;
+    larger = realloc(list->rows, capacity * sizeof(*larger));
+    if (larger == NULL)
+        return -ENOMEM;
+    list->rows = larger;
+    list->capacity = capacity;
+    return 0;
+}
+
+/* A row that was dead when the process ended. One that still has its payload
+ * is retired, so that whoever is to be told can say so first. */
+static int take_lost_row(struct rows *rows, uint64_t row)
+{
+    const struct segment *s = &rows->segments[segment_of(row)];
+    uint64_t at = row - segment_first(segment_of(row));
+    struct retired *list = &rows->retired[0];
+    int r = 0;
+
+    /* Relaxed: nobody reads or writes yet. */
+    if (atomic_load_explicit(&s->lives[at].killed, memory_order_relaxed) == 0)
+        return 0;
+    if (s->payloads[at] == 0) {
+        push_free(rows, row);
+        return 0;
+    }
+    r = prepare_retire(rows);
+    if (r == 0)
+        list->rows[list->count++] = row;
+    return r;
+}
+
 /* Rows that were retired when the process ended are in no list: find them. */
-static void find_lost_rows(struct rows *rows)
+static int find_lost_rows(struct rows *rows)
 {
     struct index_head *head = rows->head;
     uint64_t end = row_count_of(rows);
+    int r = 0;
 
     if (rows->map.count + head->free_count == end)
-        return;
+        return 0;
     head->free_first = head->free_count = 0;
-    for (uint64_t row = 0; row < end; row++) {
-        unsigned i = segment_of(row);
-
-        /* Relaxed: nobody reads or writes yet. */
-        if (atomic_load_explicit(
-                &rows->segments[i].lives[row - segment_first(i)].killed,
-                memory_order_relaxed) != 0)
-            push_free(rows, row);
-    }
+    for (uint64_t row = 0; r == 0 && row < end; row++)
+        r = take_lost_row(rows, row);
+    return r;
 }
 
 static void set_strides(struct rows *rows, size_t dim, unsigned storage)
@@ -251,9 +299,7 @@ int hyi_rows_open(struct rows *rows, hy_heap *heap,
                                      sizeof(*rows->map.entries));
     if (rows->map.capacity != 0 && rows->map.entries == NULL)
         r = -EBADMSG;
-    if (r == 0)
-        find_lost_rows(rows);
-    return r;
+    return r == 0 ? find_lost_rows(rows) : r;
 }
 
 /* --- epochs ----------------------------------------------------------------
@@ -299,26 +345,14 @@ static void advance_epoch(struct rows *rows)
     /* The next call looks at those who entered before they saw this. */
     hyi_store_then_look(&rows->epoch, epoch + 1);
     for (size_t i = 0; i < oldest->count; i++)
-        push_free(rows, oldest->rows[i]);
+        free_row(rows, oldest->rows[i]);
     oldest->count = 0;
 }
 
-/* Room for one more retired row, made before anything changes. */
-static int prepare_retire(struct rows *rows)
+void hyi_rows_reclaim(struct rows *rows)
 {
-    uint64_t epoch = atomic_load_explicit(&rows->epoch, memory_order_relaxed);
-    struct retired *list = &rows->retired[epoch % EPOCHS];
-    size_t capacity = list->capacity * 2 + 64;
-    uint64_t *larger;
-
-    if (list->count < list->capacity)
-        return 0;
-    larger = realloc(list->rows, capacity * sizeof(*larger));
-    if (larger == NULL)
-        return -ENOMEM;
-    list->rows = larger;
-    list->capacity = capacity;
-    return 0;
+    for (int i = 0; i < EPOCHS; i++)
+        advance_epoch(rows);
 }
 
 static void retire(struct rows *rows, uint64_t row, uint64_t version)
@@ -499,7 +533,7 @@ void hyi_rows_close(struct rows *rows)
 {
     for (int i = 0; i < EPOCHS; i++) {
         for (size_t k = 0; k < rows->retired[i].count; k++)
-            push_free(rows, rows->retired[i].rows[k]);
+            free_row(rows, rows->retired[i].rows[k]);
         free(rows->retired[i].rows);
         rows->retired[i] = (struct retired){NULL, 0, 0};
     }

@@ -106,6 +106,10 @@ struct rows {
     _Atomic uint64_t epoch;
     _Atomic uint64_t readers[EPOCHS];
     struct retired retired[EPOCHS];
+
+    /* Told of each payload that no reader can come upon any more; or NULL. */
+    hy_index_release release;
+    void *release_ctx;
 };
 
 /* Bytes of a heap that is sure to have room for segment 0 and its map. */
@@ -132,6 +136,10 @@ int hyi_rows_remove(struct rows *rows, uint64_t id);
 
 /* 0, -ENOENT or -EBADMSG. The writer's. */
 int hyi_rows_payload(const struct rows *rows, uint64_t id, uint64_t *payload);
+
+/* The writer's: hands on what no reader can see any more, as far as that is so
+ * by now. */
+void hyi_rows_reclaim(struct rows *rows);
 
 /* A reader's brackets: rows seen in between are not used again meanwhile. */
 uint64_t hyi_rows_enter(const struct rows *rows);

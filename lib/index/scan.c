@@ -28,6 +28,7 @@
 
 enum {
     BLOCK_ROWS = 512,      /* 2 KiB of scores: a fiber's stack is small */
+    GLANCE = 16,           /* scores looked at together; divides BLOCK_ROWS */
     CANDIDATES_LOCAL = 256 /* kept on the stack; more come from malloc */
 };
 
@@ -169,9 +170,19 @@ static float exact_score(const struct rows *rows, const struct query *q,
 /* --- the scan --------------------------------------------------------------
  */
 
-static void keep_block(const struct segment *s, uint64_t first, uint64_t at,
-                       size_t n, const float *scores, uint64_t now,
-                       const hy_search_options *options, struct best *best)
+/* Whether one of the next GLANCE scores is not below the floor; NaN is not. */
+static bool any_reaches(const float *scores, float floor)
+{
+    unsigned any = 0;
+
+    for (size_t i = 0; i < GLANCE; i++)
+        any |= !(scores[i] < floor);
+    return any != 0;
+}
+
+static void keep_rows(const struct segment *s, uint64_t first, uint64_t at,
+                      size_t n, const float *scores, uint64_t now,
+                      const hy_search_options *options, struct best *best)
 {
     for (size_t i = 0; i < n; i++) {
         float score = isnan(scores[i]) ? -INFINITY : scores[i];
@@ -185,6 +196,21 @@ static void keep_block(const struct segment *s, uint64_t first, uint64_t at,
             !options->accept(options->ctx, s->ids[at + i]))
             continue;
         keep(best, (struct candidate){score, s->ids[at + i], first + at + i});
+    }
+}
+
+/* Almost all rows of a large index are below the floor: they are passed over
+ * by the dozen. */
+static void keep_block(const struct segment *s, uint64_t first, uint64_t at,
+                       size_t n, const float *scores, uint64_t now,
+                       const hy_search_options *options, struct best *best)
+{
+    for (size_t i = 0; i < n; i += GLANCE) {
+        size_t some = n - i < GLANCE ? n - i : GLANCE;
+
+        if (some < GLANCE || best->count < best->capacity ||
+            any_reaches(scores + i, best->floor))
+            keep_rows(s, first, at + i, some, scores + i, now, options, best);
     }
 }
 
@@ -260,8 +286,23 @@ static size_t candidates_for(const struct rows *rows, size_t k, size_t rerank)
     return (size_t)(n < row_count + 1 ? n : row_count + 1);
 }
 
+/* While the caller is a reader: the payload is still that of the row. */
+static void take_hits(const struct rows *rows, const struct best *best,
+                      size_t n, hy_hit *hits, uint64_t *payloads)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t row = best->items[i].row;
+        unsigned k = segment_of(row);
+
+        hits[i] = (hy_hit){best->items[i].id, best->items[i].score};
+        if (payloads != NULL)
+            payloads[i] = rows->segments[k].payloads[row - segment_first(k)];
+    }
+}
+
 int hyi_scan(const struct rows *rows, const float *query, size_t k,
-             const hy_search_options *options, hy_hit *hits, size_t *count)
+             const hy_search_options *options, hy_hit *hits, uint64_t *payloads,
+             size_t *count)
 {
     struct query q = {
         query, NULL, 0, 0, 0, rows->head->dim, (hy_metric)rows->head->metric};
@@ -283,10 +324,9 @@ int hyi_scan(const struct rows *rows, const float *query, size_t k,
     epoch = hyi_rows_enter(rows);
     scan_rows(rows, &q, options, &best);
     rank(rows, &q, &best);
-    hyi_rows_leave(rows, epoch);
     *count = best.count < k ? best.count : k;
-    for (size_t i = 0; i < *count; i++)
-        hits[i] = (hy_hit){best.items[i].id, best.items[i].score};
+    take_hits(rows, &best, *count, hits, payloads);
+    hyi_rows_leave(rows, epoch);
     free(q.codes);
     if (best.items != local)
         free(best.items);

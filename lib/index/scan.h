@@ -8,9 +8,10 @@
 
 /*
  * The k best of all live rows for query (dim floats, normalised if the metric
- * asks), best first. 0 or -ENOMEM.
+ * asks), best first; their payloads too, unless payloads is NULL. 0 or -ENOMEM.
  */
 int hyi_scan(const struct rows *rows, const float *query, size_t k,
-             const hy_search_options *options, hy_hit *hits, size_t *count);
+             const hy_search_options *options, hy_hit *hits, uint64_t *payloads,
+             size_t *count);
 
 #endif
