@@ -36,7 +36,7 @@ static int analyse(struct lane *lane, const struct message *m)
     struct entry entry = {
         m->id,         m->data,        m->data + m->text_bytes,
         m->text_bytes, m->label_bytes, lane->vector,
-        {0, 0, 0, 0},  lane->codes};
+        {0, 0, 0, 0},  lane->codes,    &lane->words};
     int r;
 
     if (m->removes)
@@ -45,6 +45,8 @@ static int analyse(struct lane *lane, const struct message *m)
                           lane->vector);
     if (r != 0)
         return r;
+    hyi_word_set_read(library->vectorizer, m->data, m->text_bytes,
+                      &lane->words);
     entry.sq8 = hy_vec_sq8_encode(lane->vector, library->dim, lane->codes);
     return keep(p, &entry, false);
 }

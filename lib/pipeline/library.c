@@ -3,12 +3,14 @@
  * picture).
  *
  * Invariant: a vector's payload is the offset of its document, which is freed
- * only after no vector leads to it.
- * Upstream: pipeline.c, analyse.c. Downstream: pager.h, heap.h, index.h.
+ * only when no vector leads to it and no query can still be reading it.
+ * Upstream: pipeline.c, analyse.c, query.c. Downstream: heap.h, index.h,
+ * words.h.
  */
 #include "library.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +21,7 @@
 static const uint64_t library_magic = 0x736b6f6f62797248u; /* "Hrybooks" */
 
 enum {
-    LIBRARY_VERSION = 1,
+    LIBRARY_VERSION = 2, /* counts words */
     ROOT_INDEX = 0,
     ROOT_LIBRARY = 1,
     DIM_DEFAULT = 256
@@ -29,6 +31,7 @@ enum {
 struct document {
     uint32_t text_bytes;
     uint32_t label_bytes;
+    uint64_t id;
     char data[];
 };
 
@@ -100,21 +103,58 @@ static int open_vectorizer(struct library *library)
 static int make_head(struct library *library, uint64_t fingerprint)
 {
     struct library_head *head = hy_heap_alloc(library->heap, sizeof(*head));
+    void *holders =
+        hy_heap_alloc(library->heap, WORD_BUCKETS * sizeof(uint32_t));
 
-    if (head == NULL)
+    if (head == NULL || holders == NULL) {
+        hy_heap_free(library->heap, head);
+        hy_heap_free(library->heap, holders);
         return -ENOMEM;
-    *head =
-        (struct library_head){library_magic, LIBRARY_VERSION, fingerprint, 0};
+    }
+    memset(head, 0, sizeof(*head));
+    memset(holders, 0, WORD_BUCKETS * sizeof(uint32_t));
+    head->magic = library_magic;
+    head->version = LIBRARY_VERSION;
+    head->fingerprint = fingerprint;
+    head->holders = hy_heap_offset(library->heap, holders);
     library->head = head;
+    library->holders = holders;
     return hy_heap_root_set(library->heap, ROOT_LIBRARY,
                             hy_heap_offset(library->heap, head));
+}
+
+/* What stands in the store, if this version can go on with it. */
+static int check_head(struct library *library, struct library_head *head,
+                      uint64_t fingerprint, const hy_pipeline_options *options)
+{
+    void *holders;
+
+    if (hy_heap_block_bytes(library->heap, head) < sizeof(*head) ||
+        head->magic != library_magic) {
+        report(options, "holds no documents");
+        return -EBADMSG;
+    }
+    if (head->version != LIBRARY_VERSION || head->fingerprint != fingerprint) {
+        report(options, "made by a version that turns text into other vectors "
+                        "or counts other words: index the documents into a "
+                        "new store");
+        return -EEXIST;
+    }
+    holders = hy_heap_pointer(library->heap, head->holders);
+    if (hy_heap_block_bytes(library->heap, holders) <
+        WORD_BUCKETS * sizeof(uint32_t)) {
+        report(options, "damaged where it counts words");
+        return -EBADMSG;
+    }
+    library->head = head;
+    library->holders = holders;
+    return 0;
 }
 
 static int open_head(struct library *library,
                      const hy_pipeline_options *options)
 {
     uint64_t at = hy_heap_root_get(library->heap, ROOT_LIBRARY);
-    struct library_head *head = hy_heap_pointer(library->heap, at);
     uint64_t fingerprint = 0;
     int r = fingerprint_of(library->vectorizer, library->dim, &fingerprint);
 
@@ -122,17 +162,20 @@ static int open_head(struct library *library,
         return r;
     if (at == 0)
         return make_head(library, fingerprint);
-    if (hy_heap_block_bytes(library->heap, head) < sizeof(*head) ||
-        head->magic != library_magic || head->version != LIBRARY_VERSION) {
-        report(options, "holds no documents of this version");
-        return -EBADMSG;
-    }
-    library->head = head;
-    if (head->fingerprint == fingerprint)
-        return 0;
-    report(options, "made by a version that turns text into other vectors: "
-                    "index the documents into a new store");
-    return -EEXIST;
+    return check_head(library, hy_heap_pointer(library->heap, at), fingerprint,
+                      options);
+}
+
+/* The index tells of a document that nobody can come upon any more. The id
+ * must agree: in a damaged store the payload may lead anywhere. */
+static void free_document(void *ctx, uint64_t id, uint64_t payload)
+{
+    struct library *library = ctx;
+    struct document *document = hy_heap_pointer(library->heap, payload);
+
+    if (hy_heap_block_bytes(library->heap, document) >= sizeof(*document) &&
+        document->id == id)
+        hy_heap_free(library->heap, document);
 }
 
 int hyi_library_open(struct library *library,
@@ -148,6 +191,8 @@ int hyi_library_open(struct library *library,
         r = open_vectorizer(library);
     if (r == 0)
         r = open_head(library, options);
+    if (r == 0)
+        r = hy_index_release_set(library->index, free_document, library);
     if (r != 0)
         hyi_library_close(library);
     return r;
@@ -180,7 +225,7 @@ static int find_document(struct library *library, uint64_t id,
         return r;
     document = hy_heap_pointer(library->heap, offset);
     room = hy_heap_block_bytes(library->heap, document);
-    if (room < sizeof(*document) ||
+    if (room < sizeof(*document) || document->id != id ||
         room - sizeof(*document) <
             (uint64_t)document->text_bytes + document->label_bytes)
         return -EBADMSG;
@@ -188,32 +233,108 @@ static int find_document(struct library *library, uint64_t id,
     return 0;
 }
 
-static void free_document(struct library *library, struct document *document)
+/* --- words -----------------------------------------------------------------
+ */
+
+/* Relaxed, all of it: see library.h. Only the holder of library_lock writes,
+ * so that a load and a store make an addition. */
+static void count_bucket(struct library *library, unsigned bucket, int one)
+{
+    _Atomic uint32_t *holders = &library->holders[bucket];
+    uint32_t n = atomic_load_explicit(holders, memory_order_relaxed);
+
+    if (one > 0 || n != 0) /* 0 only in a damaged store */
+        atomic_store_explicit(holders, n + (uint32_t)one, memory_order_relaxed);
+}
+
+/* A document with these words has come (1) or gone (-1). */
+static void count_words(struct library *library, const struct word_set *set,
+                        int one)
+{
+    uint64_t total =
+        atomic_load_explicit(&library->head->word_count, memory_order_relaxed);
+
+    for (unsigned i = 0; i < WORD_BUCKETS / 64; i++)
+        for (uint64_t rest = set->buckets[i]; rest != 0; rest &= rest - 1)
+            count_bucket(library, i * 64 + (unsigned)__builtin_ctzll(rest),
+                         one);
+    total = one > 0 ? total + set->length : total - set->length;
+    atomic_store_explicit(&library->head->word_count, total,
+                          memory_order_relaxed);
+}
+
+struct census hyi_library_census(const struct library *library)
+{
+    struct census census = {0, 1};
+    hy_index_stats stats = {.size = sizeof(stats)};
+    uint64_t words =
+        atomic_load_explicit(&library->head->word_count, memory_order_relaxed);
+
+    hy_index_stats_get(library->index, &stats);
+    census.documents = (double)stats.count;
+    if (words > stats.count && stats.count != 0)
+        census.mean_length = (double)words / census.documents;
+    return census;
+}
+
+double hyi_library_rarity(const struct library *library,
+                          const struct census *census, uint64_t hash)
+{
+    double holders = atomic_load_explicit(&library->holders[word_bucket(hash)],
+                                          memory_order_relaxed);
+
+    if (holders > census->documents)
+        holders = census->documents;
+    return log(1 + (census->documents - holders + 0.5) / (holders + 0.5));
+}
+
+/* --- documents -------------------------------------------------------------
+ */
+
+static struct document *make_document(struct library *library,
+                                      const struct entry *entry)
+{
+    struct document *document =
+        hy_heap_alloc(library->heap, sizeof(*document) + entry->text_bytes +
+                                         entry->label_bytes);
+
+    if (document == NULL)
+        return NULL;
+    document->text_bytes = (uint32_t)entry->text_bytes;
+    document->label_bytes = (uint32_t)entry->label_bytes;
+    document->id = entry->id;
+    if (entry->text_bytes != 0)
+        memcpy(document->data, entry->text, entry->text_bytes);
+    if (entry->label_bytes != 0)
+        memcpy(document->data + entry->text_bytes, entry->label,
+               entry->label_bytes);
+    return document;
+}
+
+/* What the counts lose with a document; read while it surely is there. Gives
+ * the bytes of its text. */
+static uint64_t read_leaving(struct library *library,
+                             const struct document *document)
 {
     if (document == NULL)
-        return;
-    library->head->text_bytes -= document->text_bytes;
-    hy_heap_free(library->heap, document);
+        return 0;
+    hyi_word_set_read(library->vectorizer, document->data, document->text_bytes,
+                      &library->leaving);
+    return document->text_bytes;
 }
 
 int hyi_library_put(struct library *library, const struct entry *entry)
 {
     struct document *old, *document;
+    uint64_t old_bytes;
     int r = find_document(library, entry->id, &old);
 
     if (r != 0)
         return r;
-    document =
-        hy_heap_alloc(library->heap, sizeof(*document) + entry->text_bytes +
-                                         entry->label_bytes);
+    document = make_document(library, entry);
     if (document == NULL)
         return -ENOMEM;
-    document->text_bytes = (uint32_t)entry->text_bytes;
-    document->label_bytes = (uint32_t)entry->label_bytes;
-    memcpy(document->data, entry->text, entry->text_bytes);
-    if (entry->label_bytes != 0)
-        memcpy(document->data + entry->text_bytes, entry->label,
-               entry->label_bytes);
+    old_bytes = read_leaving(library, old);
     r = hy_index_insert_encoded(library->index, entry->id, entry->vector,
                                 entry->sq8, entry->codes,
                                 hy_heap_offset(library->heap, document));
@@ -221,30 +342,43 @@ int hyi_library_put(struct library *library, const struct entry *entry)
         hy_heap_free(library->heap, document);
         return r;
     }
-    library->head->text_bytes += entry->text_bytes;
-    free_document(library, old);
+    if (old != NULL)
+        count_words(library, &library->leaving, -1);
+    count_words(library, entry->words, 1);
+    library->head->text_bytes += entry->text_bytes - old_bytes;
     return 0;
 }
 
 int hyi_library_remove(struct library *library, uint64_t id)
 {
     struct document *document;
+    uint64_t bytes;
     int r = find_document(library, id, &document);
 
     if (r != 0 || document == NULL)
         return r;
+    bytes = read_leaving(library, document);
     r = hy_index_remove(library->index, id);
-    if (r == 0)
-        free_document(library, document);
-    return r;
+    if (r != 0)
+        return r;
+    count_words(library, &library->leaving, -1);
+    library->head->text_bytes -= bytes;
+    return 0;
 }
 
-const char *hyi_library_text(struct library *library, uint64_t id,
-                             size_t *bytes)
+/*
+ * What the document says of itself is believed no further than that it is the
+ * id's and ends inside the heap: the heap's own word for it is the writer's.
+ */
+const char *hyi_library_text(const struct library *library, uint64_t id,
+                             uint64_t payload, size_t *bytes)
 {
-    struct document *document;
+    const struct document *document = hy_heap_pointer(library->heap, payload);
+    uint64_t last = payload + sizeof(*document) - 1;
 
-    if (find_document(library, id, &document) != 0 || document == NULL)
+    if (document == NULL || payload % HY_HEAP_ALIGN != 0 ||
+        document->id != id || document->text_bytes > HY_PIPELINE_TEXT_MAX ||
+        hy_heap_pointer(library->heap, last + document->text_bytes) == NULL)
         return NULL;
     *bytes = document->text_bytes;
     return document->data;

@@ -5,11 +5,15 @@
  *      index (with paged memory of its own, on a file or not)
  *        heap
  *          root 0 -> the index; the payload of a vector is the heap offset of
- *                    its document: | text_bytes | label_bytes | text | label |
+ *                    its document: | sizes | id | text | label |
  *          root 1 -> library_head: fingerprint, counts
+ *                    -> holders: for each bucket of words, how many documents
+ *                       have a word of it (words.h)
  *
- * One thread or fiber at a time (the pipeline's library_lock), but for searches
- * of the index.
+ * One thread or fiber at a time (the pipeline's library_lock), but for what a
+ * query does: it pins the index, searches it, reads the documents that the
+ * payloads lead to, and waits for nobody. A document is freed when the index
+ * says that no pin can come upon it any more.
  */
 #ifndef HYI_PIPELINE_LIBRARY_H
 #define HYI_PIPELINE_LIBRARY_H
@@ -19,6 +23,9 @@
 #include <hyperion/pager.h>
 #include <hyperion/pipeline.h>
 #include <hyperion/text.h>
+#include <stdatomic.h>
+
+#include "words.h"
 
 /* In the heap, at root 1. */
 struct library_head {
@@ -26,6 +33,8 @@ struct library_head {
     uint64_t version;
     uint64_t fingerprint; /* of what the vectoriser makes of a fixed text */
     uint64_t text_bytes;  /* of all documents */
+    _Atomic uint64_t word_count; /* likewise; relaxed: a figure for queries */
+    uint64_t holders;            /* heap offset of WORD_BUCKETS counters */
 };
 
 struct library {
@@ -34,6 +43,8 @@ struct library {
     hy_heap *heap;   /* the index's */
     hy_vectorizer *vectorizer;
     struct library_head *head;
+    _Atomic uint32_t *holders; /* relaxed: a query may see half a change */
+    struct word_set leaving;   /* the writer's: of the document that goes */
     size_t dim;
 };
 
@@ -45,6 +56,7 @@ struct entry {
     const float *vector;
     hy_sq8 sq8;
     const int8_t *codes;
+    const struct word_set *words;
 };
 
 enum library_part { LIBRARY_TEXT, LIBRARY_LABEL };
@@ -60,10 +72,22 @@ int hyi_library_close(struct library *library);
 int hyi_library_put(struct library *library, const struct entry *entry);
 int hyi_library_remove(struct library *library, uint64_t id);
 
-/* The text of a document where it lies, until the next put or remove; NULL when
- * there is none. */
-const char *hyi_library_text(struct library *library, uint64_t id,
-                             size_t *bytes);
+/* What a query asks, beside the writer, of the documents as a whole. */
+struct census {
+    double documents;
+    double mean_length; /* in words; not 0 */
+};
+
+struct census hyi_library_census(const struct library *library);
+
+/* How much a word says, from its hash: the fewer have it, the more. Above 0. */
+double hyi_library_rarity(const struct library *library,
+                          const struct census *census, uint64_t hash);
+
+/* The text that a search's payload leads to, while the index is pinned; NULL
+ * when the store is damaged here. Beside the writer. */
+const char *hyi_library_text(const struct library *library, uint64_t id,
+                             uint64_t payload, size_t *bytes);
 
 /* As hy_pipeline_document. */
 int hyi_library_read(struct library *library, uint64_t id,
