@@ -3,7 +3,7 @@
  *
  *      hy_pipeline_ingest -> ring -> fiber: tokens -> vector -> codes
  *                                           -> paged memory -> index
- *      hy_pipeline_query  -> vector -> index -> hits
+ *      hy_pipeline_query  -> vector -> index -> texts -> hits
  *
  * A document is a text with an id and, if wanted, a label. On a path the
  * documents and their index live in one file, survive restarts and kill -9,
@@ -99,8 +99,9 @@ typedef struct hy_pipeline_stats {
  * 0; -EINVAL (reserve_bytes too small for a new store, too: the report tells
  * what would do); -E2BIG; -ENOMEM (also when what the store reserves is more
  * addresses than are to be had); -ENOENT; -EBADMSG when path is no store or is
- * damaged; -EEXIST when the store has another dim; -EBUSY when another process
- * has it open; other errors of the file. *out is untouched on failure.
+ * damaged; -EEXIST when the store has another dim, or was made by
+ * a version that turns text into other words or vectors; -EBUSY when another
+ * process has it open; other errors of the file. *out is untouched on failure.
  */
 HY_API int hy_pipeline_open(hy_pipeline **out, hy_runtime *rt,
                             const hy_pipeline_options *options);
@@ -136,13 +137,24 @@ HY_API int hy_pipeline_remove(hy_pipeline *p, uint64_t id, hy_deadline until);
 HY_API int hy_pipeline_flush(hy_pipeline *p, hy_deadline until);
 
 /**
- * The k documents most like the text, best first; *count says how many. A hit
- * shares a word, or the stem of one, with the text; its score, up to 1, is
- * BM25's (Robertson and Zaragoza, 2009) over the candidates, divided by the
- * most that a document could get. The index proposes the candidates, 2,048 or
- * 32 for each hit if that is more; the words decide.
- * 0; -EINVAL; -ENOMEM; -ETIMEDOUT or -ECANCELED when documents were being
- * written until the deadline. *count and hits are untouched on an error.
+ * The k documents most like the text, best first, equal ones by id; *count says
+ * how many, hits has room for k. A hit shares a word, or the stem of one, with
+ * the text. Its score, above 0 and up to 1, is BM25's (Robertson and Zaragoza,
+ * 2009; k1 1.2, b 0.75) divided by the most that a document could get; how rare
+ * a word is comes from counts over all documents. The index proposes
+ * candidates, 512, or 32 for each hit, or one in 256 of all documents if that
+ * is more, and the words decide. Only the first 255 different words of the text
+ * count.
+ *
+ * It waits for nobody and makes nobody wait: documents may come and go
+ * meanwhile. A hit's text at the time of the search had those words; what
+ * hy_pipeline_document then gives may be newer, or -ENOENT. Needs some 30 KB
+ * besides the candidates, and little stack.
+ *
+ * 0, also without a hit; -EINVAL; -ENOMEM; -ETIMEDOUT when the deadline passed
+ * meanwhile, which is looked at after the scan and every 0.2 ms from then on
+ * (with HY_NOW there is nothing to wait for, and no deadline); -ECANCELED in a
+ * cancelled fiber. *count and hits are untouched on an error.
  */
 HY_API int hy_pipeline_query(hy_pipeline *p, const char *text, size_t bytes,
                              size_t k, hy_hit *hits, size_t *count,
