@@ -23,7 +23,8 @@ extern "C" {
 typedef void (*jit_function)(const void *const *columns, float *out,
                              size_t count);
 
-/* The same in C, and conjunctions of "column < 0.9" over 8 and 2 columns. */
+/* The same in C, and conjunctions of "column < 0.875" (which f32 holds exactly)
+ * over 8 and 2 columns. */
 void jit_expression_o3(const void *const *columns, float *out, size_t count);
 int jit_test8_o3(const void *const *columns, uint64_t row);
 int jit_test2_o3(const void *const *columns, uint64_t row);

@@ -16,7 +16,7 @@ void jit_expression_o3(const void *const *columns, float *restrict out,
                  (b[i] - c[i]) * a[i];
 }
 
-#define IS_BELOW(n) (((const float *)columns[n])[row] < 0.9f)
+#define IS_BELOW(n) (((const float *)columns[n])[row] < 0.875f)
 
 int jit_test8_o3(const void *const *columns, uint64_t row)
 {

@@ -248,7 +248,7 @@ static void rows_text(void)
 
 /* --- exact search --------------------------------------------------------- */
 
-enum { INDEX_ROWS = 1000000, INDEX_QUICK = 100000, QUERIES = 32, SINGLE = 8 };
+enum { INDEX_ROWS = 1000000, INDEX_QUICK = 100000, QUERIES = 32, SINGLE = 4 };
 
 static struct {
     size_t count;
