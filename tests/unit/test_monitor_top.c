@@ -510,6 +510,27 @@ HY_TEST(monitor_top, an_unknown_terminal_gets_plain_pictures)
     close(terminal);
 }
 
+/* One that cannot go back gets nothing but text. */
+HY_TEST(monitor_top, a_dumb_terminal_gets_no_escapes)
+{
+    struct world w;
+    int child, terminal;
+    pid_t pid;
+
+    set_up(&w, "plain");
+    terminal = open_terminal(&child);
+    pid = start_on(child, w.name, "dumb");
+    HY_CHECK(shows(terminal, "-- code"));
+    HY_CHECK(shows(terminal, "-- memory")); /* of the next picture */
+    HY_CHECK(!contains("\033"));
+    tear_down(&w);
+    HY_CHECK(shows(terminal, "ENDED"));
+    HY_CHECK(!contains("\033"));
+    HY_CHECK_EQ(wait_for(pid), 0);
+    close(child);
+    close(terminal);
+}
+
 #else
 
 HY_TEST(monitor_top, is_not_built_here)

@@ -29,6 +29,7 @@ struct view {
     bool has_before; /* rates can be told */
     bool ended;      /* the process is gone: now is its last sample */
     bool colour;
+    bool redraws; /* a terminal that can go back over what it shows */
     double interval_s;
 };
 

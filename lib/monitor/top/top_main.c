@@ -104,12 +104,12 @@ static int stream_json(struct view *v, bool once)
 
 static int show(struct view *v, const struct arguments *a)
 {
-    bool terminal = isatty(STDOUT_FILENO) && isatty(STDIN_FILENO);
-    const char *no_colour = getenv("NO_COLOR");
+    const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
     int r = -ENOTSUP;
 
-    v->colour =
-        isatty(STDOUT_FILENO) && (no_colour == NULL || no_colour[0] == '\0');
+    v->redraws = isatty(STDOUT_FILENO) && terminal != NULL &&
+                 terminal[0] != '\0' && strcmp(terminal, "dumb") != 0;
+    v->colour = v->redraws && (no_colour == NULL || no_colour[0] == '\0');
     if (a->json)
         return stream_json(v, a->once);
     if (a->prometheus) {
@@ -117,10 +117,8 @@ static int show(struct view *v, const struct arguments *a)
         return 0;
     }
 #if TOP_CURSES
-    if (!a->once && terminal)
+    if (!a->once && v->redraws && isatty(STDIN_FILENO))
         r = curses_run(v);
-#else
-    (void)terminal;
 #endif
     return r == -ENOTSUP ? plain_run(v, a->width, a->once) : r;
 }

@@ -64,7 +64,7 @@ static void wait_for(double seconds)
 
 int plain_run(struct view *v, unsigned width, bool once)
 {
-    bool replaces = !once && isatty(STDOUT_FILENO);
+    bool replaces = !once && v->redraws;
     struct canvas c = {0};
     int r = 0;
 
