@@ -90,7 +90,8 @@ static const struct command commands[] = {
     {"forget", run_forget, MUST,
      "usage: hyperion-search forget PATH... [--store FILE] [--json]\n"
      "Removes the documents of files, or of the files that are below folders\n"
-     "now. The file itself is not touched, and need not exist any more.\n"},
+     "now. A file is not touched, and need not exist any more. A folder must:\n"
+     "the store knows files only.\n"},
     {"stats", run_stats, NONE,
      "usage: hyperion-search stats [--store FILE] [--json]\n"
      "Tells what the store holds.\n"},

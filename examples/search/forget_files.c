@@ -74,15 +74,18 @@ static char *absolute_path(const char *path)
     return absolute;
 }
 
-/* A file's documents, or those of all files below a folder. */
+/* A file's documents, or those of all files below a folder. -ENOENT: there is
+ * no such file, and the store has nothing of it. */
 static int forget_path(hy_pipeline *p, const char *path,
                        struct left_out *left_out, uint64_t *count)
 {
     char *absolute = absolute_path(path);
     struct file_list list = {0};
+    uint64_t before = *count;
     int r = absolute != NULL ? 0 : -ENOENT;
+    bool exists = r == 0 && access(absolute, F_OK) == 0;
 
-    if (r == 0 && access(absolute, F_OK) == 0)
+    if (exists)
         r = file_list_add(&list, absolute, leave_out, left_out);
     if (r == 0 && list.count == 0)
         r = forget_from(p, first_id(absolute), count);
@@ -90,6 +93,8 @@ static int forget_path(hy_pipeline *p, const char *path,
         r = forget_from(p, first_id(list.files[i].path), count);
     if (r == 0) /* so that a path named twice counts once */
         r = hy_pipeline_flush(p, HY_FOREVER);
+    if (r == 0 && !exists && *count == before)
+        r = -ENOENT;
     file_list_free(&list);
     free(absolute);
     return r;
@@ -109,7 +114,9 @@ int run_forget(struct session *session)
                             &count);
 
         if (r == -ENOENT)
-            status = complain(request->words[i], "there is no such folder");
+            status = complain(
+                request->words[i],
+                "there is no such file, neither here nor in the store");
         else if (r != 0)
             status = complain_of_store(session, r);
     }

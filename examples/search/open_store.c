@@ -32,8 +32,8 @@ static const char *meaning_of(int error)
         int error;
         const char *what;
     } table[] = {
-        {-EBADMSG, "no store, or a damaged one: name another file, or delete "
-                   "it and index again"},
+        {-EBADMSG, "no store, or a damaged one: name another file, or, if it "
+                   "was one, delete it and index again"},
         {-ENOTSUP, "made on another machine, or by another version: index "
                    "again into a new store"},
         {-EEXIST, "made by another version: index again into a new store"},

@@ -143,6 +143,14 @@ if [ "$as" != none ]; then
 fi
 chmod 700 closed/folder closed/file
 
+# --- forgetting what is gone
+printf 'Weasels.\n' >weasel
+expect '^1 document' "$program" index weasel --store s
+rm weasel
+expect '^1 document forgotten' "$program" forget weasel --store s
+refuse 'neither here nor in the store' "$program" forget weasel --store s
+expect '^{"forgotten":0}' "$program" forget closed --json --store s
+
 # --- many questions
 head -c 1000000 /dev/zero | tr '\0' 'a' >line
 {
