@@ -27,6 +27,13 @@
  * the range around such a call. Anonymous memory under the kernel mechanism
  * needs no pin.
  *
+ * Files: pages become the file's by hy_pager_checkpoint alone, so a disk that
+ * is full, or a file size limit (RLIMIT_FSIZE), is an error of that call
+ * (-ENOSPC, -EDQUOT, -EFBIG; no SIGXFSZ) and never of an access. What an access
+ * cannot survive is a file that another program truncates, in spite of the
+ * lock, or a disk that cannot be read: that is reported at HY_REPORT_FATAL and
+ * then a SIGBUS for the handler that was there before, or the process's end.
+ *
  * fork: the child does not have the memory (touching it is a fault there), and
  * must not call anything but hy_pager_release.
  */
@@ -143,7 +150,9 @@ HY_API unsigned hy_pager_caps(void);
  *                this one is to write, for reading
  * -EBADMSG       not a pager file (it is left untouched), or a damaged one; the
  *                report names the place
- * or the error of a system call on the file (-EACCES, -EISDIR, -ENOSPC, ...).
+ * or the error of a system call on the file (-EACCES, -EISDIR, -ENOSPC, -EFBIG,
+ * ...); a file that was being created is gone again, and one that could not
+ * grow is as it was.
  */
 HY_API int hy_pager_reserve(hy_pager **out, uint64_t bytes,
                             const hy_pager_options *options);
@@ -235,7 +244,8 @@ HY_API int hy_pager_unpin(hy_pager *pager, uint64_t offset, uint64_t bytes);
  * pages to their places in the file failed; that is reported, and repeated by
  * the next checkpoint or the next open.
  *
- * -ENOTSUP without a file, -EROFS, or the error of a system call.
+ * -ENOTSUP without a file, -EROFS, or the error of a system call: -ENOSPC,
+ * -EFBIG, -EIO, ...
  */
 HY_API int hy_pager_checkpoint(hy_pager *pager);
 

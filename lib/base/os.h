@@ -12,6 +12,7 @@
 #define HYI_OS_H
 
 #include <hyperion/base.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -199,6 +200,22 @@ int hyi_os_watch(int *watch, void *address, size_t bytes);
 
 /* --- files ---------------------------------------------------------------- */
 
+/*
+ * Between enter and leave, what makes a file of the calling thread larger than
+ * RLIMIT_FSIZE allows fails with EFBIG and does no more: the SIGXFSZ that comes
+ * with it, and would end the host, is taken away. Its action is left alone, and
+ * one that was pending before stays so. May be nested.
+ */
+struct hyi_os_size_limit {
+    sigset_t old;
+    bool was_pending;
+};
+void hyi_os_size_limit_enter(struct hyi_os_size_limit *limit);
+void hyi_os_size_limit_leave(const struct hyi_os_size_limit *limit);
+
+/* The file's size. -EFBIG, as between the two above. */
+int hyi_os_file_resize(int fd, uint64_t bytes);
+
 /* Content, and the size needed to read it, are on the disk. */
 int hyi_os_file_sync(int fd);
 
@@ -231,7 +248,8 @@ struct hyi_os_shm {
     bool own;       /* belongs to the effective user, who alone has access */
 };
 
-/* A new segment, mode 0600, close-on-exec. -EEXIST, -ENOTSUP. */
+/* A new segment, mode 0600, close-on-exec, with the memory for all of it where
+ * the system can promise that. -EEXIST, -ENOTSUP, -ENOSPC. */
 int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes);
 int hyi_os_shm_open(int *fd, const char *name); /* for reading */
 int hyi_os_shm_info(int fd, struct hyi_os_shm *out);
@@ -266,6 +284,7 @@ void hyi_os_usage(struct hyi_os_usage *out);
 /* The negative errno value of a call that returned -1, else 0; errno becomes
  * what was saved. (S) */
 int hyi_os_result(long r, int saved);
+void hyi_os_signal_take(int signal); /* blocked, and pending if any is */
 int hyi_os_native_protection(int protection); /* HYI_OS_* as PROT_* (S) */
 
 #endif

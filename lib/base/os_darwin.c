@@ -198,9 +198,9 @@ int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
     if (file < 0)
         return hyi_os_result(-1, saved);
     shm_unlink(path);
-    if (fcntl(file, F_SETFD, FD_CLOEXEC) != 0 ||
-        ftruncate(file, (off_t)bytes) != 0)
-        r = hyi_os_result(-1, saved);
+    r = hyi_os_result(fcntl(file, F_SETFD, FD_CLOEXEC), saved);
+    if (r == 0)
+        r = hyi_os_file_resize(file, bytes);
     if (r != 0)
         close(file);
     else
@@ -396,6 +396,17 @@ int hyi_os_watch(int *watch, void *address, size_t bytes)
 }
 
 /* --- files ---------------------------------------------------------------- */
+
+void hyi_os_signal_take(int signal)
+{
+    sigset_t set, pending;
+    int taken;
+
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    if (sigpending(&pending) == 0 && sigismember(&pending, signal) == 1)
+        sigwait(&set, &taken);
+}
 
 /* fsync leaves the data in the disk's own cache. */
 int hyi_os_file_sync(int fd)

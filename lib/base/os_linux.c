@@ -209,20 +209,18 @@ int hyi_os_exclude_from_fork(void *address, size_t bytes)
 
 int hyi_os_memory_file(int *fd, const char *name, uint64_t bytes)
 {
-    int saved = errno;
+    int saved = errno, r;
     int file = memfd_create(name, MFD_CLOEXEC);
 
     if (file < 0)
         return hyi_os_result(-1, saved);
-    if (ftruncate(file, (off_t)bytes) != 0) {
-        int r = hyi_os_result(-1, saved);
-
+    r = hyi_os_file_resize(file, bytes);
+    if (r == 0)
+        *fd = file;
+    else
         close(file);
-        errno = saved;
-        return r;
-    }
-    *fd = file;
-    return 0;
+    errno = saved;
+    return r;
 }
 
 /* --- rewriting code ------------------------------------------------------- */
@@ -675,6 +673,17 @@ int hyi_os_watch(int *watch, void *address, size_t bytes)
 }
 
 /* --- files ---------------------------------------------------------------- */
+
+void hyi_os_signal_take(int signal)
+{
+    struct timespec none = {0, 0};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    while (sigtimedwait(&set, NULL, &none) < 0 && errno == EINTR)
+        continue;
+}
 
 int hyi_os_file_sync(int fd)
 {

@@ -113,6 +113,38 @@ int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
 /* --- files -----------------------------------------------------------------
  */
 
+void hyi_os_size_limit_enter(struct hyi_os_size_limit *limit)
+{
+    sigset_t signal, pending;
+
+    sigemptyset(&signal);
+    sigaddset(&signal, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &signal, &limit->old);
+    limit->was_pending =
+        sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
+}
+
+void hyi_os_size_limit_leave(const struct hyi_os_size_limit *limit)
+{
+    int saved = errno;
+
+    if (!limit->was_pending)
+        hyi_os_signal_take(SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &limit->old, NULL);
+    errno = saved;
+}
+
+int hyi_os_file_resize(int fd, uint64_t bytes)
+{
+    struct hyi_os_size_limit limit;
+    int saved = errno, r;
+
+    hyi_os_size_limit_enter(&limit);
+    r = hyi_os_result(ftruncate(fd, (off_t)bytes), saved);
+    hyi_os_size_limit_leave(&limit);
+    return r;
+}
+
 int hyi_os_file_lock(int fd, bool exclusive)
 {
     int saved = errno;
@@ -182,8 +214,13 @@ int hyi_os_shm_create(int *fd, const char *name, uint64_t bytes)
         return hyi_os_result(-1, saved);
     /* Also where shm_open does not close on exec, or a umask took bits. */
     fcntl(file, F_SETFD, FD_CLOEXEC);
-    if (fchmod(file, 0600) != 0 || ftruncate(file, (off_t)bytes) != 0) {
-        r = hyi_os_result(-1, saved);
+    r = hyi_os_result(fchmod(file, 0600), saved);
+    if (r == 0)
+        r = hyi_os_file_resize(file, bytes);
+    /* A page that is not to be had later would be a SIGBUS. */
+    if (r == 0)
+        r = hyi_os_file_allocate(file, 0, bytes);
+    if (r != 0 && r != -ENOTSUP) {
         close(file);
         shm_unlink(name);
         errno = saved;

@@ -170,6 +170,7 @@ static int checkpoint_locked(struct hy_pager *pager)
 
 int hy_pager_checkpoint(hy_pager *pager)
 {
+    struct hyi_os_size_limit limit;
     int saved = errno, r;
 
     if (pager == NULL)
@@ -179,7 +180,9 @@ int hy_pager_checkpoint(hy_pager *pager)
     if (pager->read_only)
         return -EROFS;
     pthread_mutex_lock(&pager->command);
+    hyi_os_size_limit_enter(&limit);
     r = checkpoint_locked(pager);
+    hyi_os_size_limit_leave(&limit);
     pthread_mutex_unlock(&pager->command);
     if (r == 0)
         atomic_fetch_add_explicit(&pager->counters.checkpoints, 1,

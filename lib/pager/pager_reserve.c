@@ -437,6 +437,7 @@ static int new_pager(struct hy_pager **out, uint64_t bytes,
 int hy_pager_reserve(hy_pager **out, uint64_t bytes,
                      const hy_pager_options *options)
 {
+    struct hyi_os_size_limit limit;
     struct hy_pager *pager;
     hy_pager_options o;
     int saved = errno, r;
@@ -455,7 +456,9 @@ int hy_pager_reserve(hy_pager **out, uint64_t bytes,
     r = new_pager(&pager, bytes, &o);
     if (r != 0)
         return r;
+    hyi_os_size_limit_enter(&limit);
     r = set_up(pager, &o);
+    hyi_os_size_limit_leave(&limit);
     if (r == 0)
         *out = pager;
     else
@@ -466,6 +469,7 @@ int hy_pager_reserve(hy_pager **out, uint64_t bytes,
 
 int hy_pager_release(hy_pager *pager)
 {
+    struct hyi_os_size_limit limit;
     int saved = errno;
 
     if (pager == NULL)
@@ -474,8 +478,11 @@ int hy_pager_release(hy_pager *pager)
         return -EBUSY;
     /* A log that waits to be copied home is left to the next open; else the
      * file ends with its pages. It is as good with a tail. */
-    if (pager->has_file && !pager->read_only && !pager->file.pending)
+    if (pager->has_file && !pager->read_only && !pager->file.pending) {
+        hyi_os_size_limit_enter(&limit);
         hyi_file_trim(&pager->file);
+        hyi_os_size_limit_leave(&limit);
+    }
     tear_down(pager);
     errno = saved;
     return 0;

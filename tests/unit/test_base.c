@@ -3,7 +3,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <hyperion/base.h>
 
@@ -212,6 +214,26 @@ HY_TEST(base, a_tracepoint_is_heard_until_it_is_silenced)
     hy_trace_set(NULL, NULL);
     HYI_TRACE("test", 4000);
     HY_CHECK_EQ(sum, 20);
+}
+
+/* --- limits --------------------------------------------------------------- */
+
+HY_TEST(base, a_file_size_limit_is_an_error_of_memory_files_too)
+{
+    struct rlimit before, small;
+    sigset_t pending;
+    int fd = -1, r;
+
+    HY_CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 4096;
+    HY_CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    r = hyi_os_memory_file(&fd, "limited", 1 << 20);
+    HY_CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    HY_CHECK_EQ(r, -EFBIG);
+    HY_CHECK_EQ(fd, -1);
+    sigpending(&pending);
+    HY_CHECK_EQ(sigismember(&pending, SIGXFSZ), 0);
 }
 
 /* --- a store, then a look ------------------------------------------------- */

@@ -719,9 +719,10 @@ HY_TEST(monitor, refused_calls_leave_nothing_behind)
         enum hy_fail_call call;
         int error;
     } rows[] = {
-        {HY_FAIL_CALLOC, ENOMEM},         {HY_FAIL_SHM_OPEN, EACCES},
-        {HY_FAIL_SHM_OPEN, EMFILE},       {HY_FAIL_FTRUNCATE, ENOSPC},
-        {HY_FAIL_PTHREAD_CREATE, EAGAIN}, {HY_FAIL_MMAP, ENOMEM},
+        {HY_FAIL_CALLOC, ENOMEM},    {HY_FAIL_SHM_OPEN, EACCES},
+        {HY_FAIL_SHM_OPEN, EMFILE},  {HY_FAIL_FTRUNCATE, ENOSPC},
+        {HY_FAIL_FALLOCATE, ENOSPC}, {HY_FAIL_PTHREAD_CREATE, EAGAIN},
+        {HY_FAIL_MMAP, ENOMEM},
     };
     hy_monitor_options o = HY_MONITOR_OPTIONS_INIT;
     hy_monitor_reader *reader = NULL;

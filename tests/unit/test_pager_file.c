@@ -7,6 +7,8 @@
 #include <hyperion/pager.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -216,6 +218,101 @@ HY_TEST(pager_file, a_file_grows_and_new_pages_are_zero)
         hy_pager_release(p);
         tear_down();
     }
+}
+
+/* 0: as much as was allowed before. */
+static void limit_files(uint64_t bytes)
+{
+    struct rlimit now;
+
+    HY_CHECK_EQ(getrlimit(RLIMIT_FSIZE, &now), 0);
+    now.rlim_cur = bytes != 0 ? bytes : now.rlim_max;
+    HY_CHECK_EQ(setrlimit(RLIMIT_FSIZE, &now), 0);
+}
+
+static bool is_xfsz_pending(void)
+{
+    sigset_t pending;
+
+    sigpending(&pending);
+    return sigismember(&pending, SIGXFSZ) == 1;
+}
+
+static void check_limited_files(unsigned m)
+{
+    uint64_t home = 16 * hyi_os_page_bytes();
+    volatile char *base;
+    hy_pager *p;
+
+    p = must_open(MIB, m, HY_PAGER_CREATE);
+    base = hy_pager_base(p);
+    memset(hy_pager_base(p), 7, MIB);
+    limit_files(home + MIB + 64 * 1024);
+    HY_CHECK_EQ(hy_pager_checkpoint(p), -EFBIG);
+    base[5] = 8;
+    HY_CHECK_EQ(hy_pager_checkpoint(p), -EFBIG);
+    limit_files(0);
+    HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+    base[6] = 9;
+    limit_files(1); /* the log and the home pages are beyond it */
+    HY_CHECK_EQ(hy_pager_checkpoint(p), -EFBIG);
+    hy_pager_release(p);
+
+    HY_CHECK_EQ(open_it(&p, 2 * MIB, m, 0), -EFBIG);
+    limit_files(home + MIB);
+    HY_CHECK_EQ(open_it(&p, 2 * MIB, m, 0), -EFBIG);
+    limit_files(0);
+    p = must_open(MIB, m, 0);
+    base = hy_pager_base(p);
+    HY_CHECK_EQ(base[5], 8);
+    for (uint64_t at = 6; at < MIB; at++)
+        HY_CHECK_EQ(base[at], 7);
+    hy_pager_release(p);
+    unlink(path);
+
+    limit_files(MIB);
+    HY_CHECK_EQ(open_it(&p, MIB, m, HY_PAGER_CREATE), -EFBIG);
+    limit_files(0);
+}
+
+HY_TEST(pager_file, a_file_size_limit_is_an_error_and_no_signal)
+{
+    struct sigaction before, after;
+    sigset_t mask, mask_after;
+
+    sigaction(SIGXFSZ, NULL, &before);
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    EACH_MECHANISM(m)
+    {
+        set_up();
+        check_limited_files(m);
+        tear_down();
+    }
+    sigaction(SIGXFSZ, NULL, &after);
+    HY_CHECK(after.sa_handler == before.sa_handler);
+    pthread_sigmask(SIG_SETMASK, NULL, &mask_after);
+    HY_CHECK_EQ(sigismember(&mask_after, SIGXFSZ), sigismember(&mask, SIGXFSZ));
+    HY_CHECK(!is_xfsz_pending());
+}
+
+/* What the host has waiting is the host's. */
+HY_TEST(pager_file, a_pending_signal_of_a_file_limit_stays)
+{
+    sigset_t xfsz, old;
+    int taken = 0;
+
+    sigemptyset(&xfsz);
+    sigaddset(&xfsz, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &xfsz, &old);
+    raise(SIGXFSZ);
+    set_up();
+    check_limited_files(first_mechanism());
+    tear_down();
+    HY_CHECK(is_xfsz_pending());
+    HY_CHECK_EQ(sigwait(&xfsz, &taken), 0);
+    HY_CHECK_EQ(taken, SIGXFSZ);
+    HY_CHECK(!is_xfsz_pending());
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 HY_TEST(pager_file, decommit_is_zero_also_in_the_file)
@@ -1082,6 +1179,49 @@ HY_TEST(pager_file, system_calls_write_pinned_pages_during_a_checkpoint)
         close(zero);
         tear_down();
     }
+}
+
+static sigjmp_buf rescue;
+static void *volatile lost_address;
+
+static void on_lost(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)context;
+    lost_address = info->si_addr;
+    siglongjmp(rescue, 1);
+}
+
+/* An access that nobody can serve is the host's SIGBUS, never other bytes. */
+HY_TEST(pager_file, a_truncated_file_is_told_to_the_hosts_handler)
+{
+    struct sigaction host = {.sa_sigaction = on_lost}, old;
+    char *base;
+    hy_pager *p;
+    int fd;
+
+    host.sa_flags = SA_SIGINFO;
+    sigaction(SIGBUS, &host, &old);
+    EACH_MECHANISM(m)
+    {
+        set_up();
+        p = must_open(MIB, m, HY_PAGER_CREATE);
+        memset(hy_pager_base(p), 1, MIB);
+        HY_CHECK_EQ(hy_pager_checkpoint(p), 0);
+        hy_pager_release(p);
+        p = must_open(MIB, m, 0);
+        base = hy_pager_base(p);
+        fd = open(path, O_RDWR);
+        HY_CHECK_EQ(ftruncate(fd, (off_t)(16 * hyi_os_page_bytes())), 0);
+        close(fd);
+        lost_address = NULL;
+        if (sigsetjmp(rescue, 1) == 0)
+            (void)((volatile char *)base)[MIB / 2];
+        HY_CHECK(lost_address == base + MIB / 2);
+        HY_CHECK(strstr(reported, "truncated") != NULL);
+        hy_pager_release(p);
+        tear_down();
+    }
+    sigaction(SIGBUS, &old, NULL);
 }
 
 HY_TEST(pager_file, a_truncated_file_is_reported)
