@@ -127,8 +127,8 @@ jobs() {
 build_folder() {
     build=${HY_BUILD_DIR:-$top/build/$1}
     mkdir -p "$build" 2>/dev/null && [ -w "$build" ] ||
-        die "cannot write to $build: name another folder, as in" \
-            "HY_BUILD_DIR=/tmp/hyperion sh $0 $1"
+        die "cannot write to $build. HY_BUILD_DIR in the environment" \
+            "names another folder"
     build=$(cd "$build" && pwd)
 }
 
