@@ -35,6 +35,8 @@ write_source() {
         echo "/* Every public name of $library. */"
         if [ "$1" = hyperion ]; then
             echo "#include <hyperion/hyperion.h>"
+            sed -n 's|^inline/.*|#include <hyperion/&>|p' \
+                "$BUILD/headers/hyperion.txt"
         else
             sed 's|.*|#include <hyperion/&>|' "$BUILD/headers/$library.txt"
         fi
@@ -249,7 +251,7 @@ step_refusals() {
 
 archive_source() {
     tar -C "$SOURCE" -czf "$WORK/source.tar.gz" --exclude='./build*' \
-        --exclude=./.git .
+        --exclude=./.git --mode=u+w .
 }
 
 # Without a build type, as parents do: it stays theirs to say, and ours is
@@ -260,7 +262,7 @@ step_subdirectory() {
         -DPARTS=slab
     build_and_run subdirectory slab
     ninja -C "$WORK/subdirectory" -t commands hyperion-slab_static |
-        grep 'slab\.c$' | grep -q -- ' -O2 ' || fail "it is not optimised"
+        grep 'slab\.c"*$' | grep -q -- ' -O2 ' || fail "it is not optimised"
     if find "$WORK/subdirectory" -name '*.so' | grep hyperion; then
         fail "built, and the parent did not link it"
     fi
@@ -391,6 +393,9 @@ step_examples() {
         -DCMAKE_PREFIX_PATH="$prefix" >"$WORK/example.txt"
     ninja -C "$WORK/example" >>"$WORK/example.txt"
     "$WORK/example/ten_lines"
+    case $prefix in
+    *' '*) return ;; # which a makefile this short does not know
+    esac
     make -C "$copy" CC="$CC" >>"$WORK/example.txt"
     LD_LIBRARY_PATH="$lib" "$copy/ten_lines"
 }

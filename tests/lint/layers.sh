@@ -13,6 +13,7 @@ rm -rf "$work"
 mkdir -p "$copy"
 tar -C "$source" -cf - --exclude='./build*' --exclude=./.git . |
     tar -C "$copy" -xf -
+chmod -R u+w "$copy" # the source may be read-only
 
 configures() {
     cmake -S "$copy" -B "$work/build" -G Ninja -DHY_EXAMPLES=OFF \

@@ -34,7 +34,7 @@ static int run_top(const char *format, ...)
     va_list list;
     FILE *pipe;
 
-    used = (size_t)snprintf(command, sizeof(command), "%s ", HY_TOP);
+    used = (size_t)snprintf(command, sizeof(command), "'%s' ", HY_TOP);
     va_start(list, format);
     vsnprintf(command + used, sizeof(command) - used, format, list);
     va_end(list);
