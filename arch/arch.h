@@ -146,41 +146,59 @@ static inline bool hy_arch_shadow_stack(void)
 }
 
 /*
- * The floating-point environment in one word: rounding, exception masks and
- * flags; of the portable half, rounding alone.
+ * The floating-point environment: rounding, exception masks and flags; of the
+ * portable half, rounding alone. It stays in memory, where the processor wants
+ * it: a word put together out of its parts costs 2 ns.
  */
-static inline uint64_t hy_arch_fp_env_get(void)
+struct hy_arch_fp_env {
+    uint32_t control; /* MXCSR, FPCR, or what fegetround says */
+    uint16_t x87;
+};
+
+static inline void hy_arch_fp_env_save(struct hy_arch_fp_env *env)
 {
 #if !defined(HY_NO_ASM) && defined(__x86_64__)
-    uint32_t mxcsr;
-    uint16_t x87;
-
-    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
-    __asm__ volatile("fnstcw %0" : "=m"(x87));
-    return (uint64_t)x87 << 32 | mxcsr;
+    __asm__ volatile("stmxcsr %0\n"
+                     "fnstcw %1"
+                     : "=m"(env->control), "=m"(env->x87));
 #elif !defined(HY_NO_ASM) && defined(__aarch64__)
     uint64_t fpcr;
 
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    return fpcr;
+    env->control = (uint32_t)fpcr;
 #else
-    return (uint64_t)(unsigned)fegetround();
+    env->control = (uint32_t)fegetround();
 #endif
 }
 
-static inline void hy_arch_fp_env_set(uint64_t env)
+static inline void hy_arch_fp_env_load(const struct hy_arch_fp_env *env)
 {
 #if !defined(HY_NO_ASM) && defined(__x86_64__)
-    uint32_t mxcsr = (uint32_t)env;
-    uint16_t x87 = (uint16_t)(env >> 32);
-
-    __asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
-    __asm__ volatile("fldcw %0" : : "m"(x87));
+    __asm__ volatile("ldmxcsr %0\n"
+                     "fldcw %1"
+                     :
+                     : "m"(env->control), "m"(env->x87));
 #elif !defined(HY_NO_ASM) && defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(env));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)env->control));
 #else
-    fesetround((int)env);
+    fesetround((int)env->control);
 #endif
+}
+
+/* The same in one word. */
+static inline uint64_t hy_arch_fp_env_get(void)
+{
+    struct hy_arch_fp_env env = {0, 0};
+
+    hy_arch_fp_env_save(&env);
+    return (uint64_t)env.x87 << 32 | env.control;
+}
+
+static inline void hy_arch_fp_env_set(uint64_t word)
+{
+    struct hy_arch_fp_env env = {(uint32_t)word, (uint16_t)(word >> 32)};
+
+    hy_arch_fp_env_load(&env);
 }
 
 /* ==== vec_<isa>.c: kernels =============================================== */

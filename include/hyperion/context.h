@@ -5,10 +5,11 @@
  *
  * A switch keeps what the calling convention says a called function must keep
  * (general registers; on AArch64 d8-d15 as well), and nothing else: not the
- * signal mask, not errno, not the floating-point environment, not the state of
- * C++ exceptions in flight. The stack pointer is valid at every instruction, so
- * signals may arrive at any time. A context belongs to the thread it was first
- * switched to, unless the code on it keeps nothing of that thread.
+ * signal mask, not errno, not the floating-point environment (but see
+ * hy_context_switch_fp_env), not the state of C++ exceptions in flight. The
+ * stack pointer is valid at every instruction, so signals may arrive at any
+ * time. A context belongs to the thread it was first switched to, unless the
+ * code on it keeps nothing of that thread.
  *
  * Hardware shadow stacks are not switched: a thread that runs with one cannot
  * make contexts. Sanitizers must be told of the stacks by the caller; the
@@ -43,6 +44,17 @@ HY_API int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
  * @return the value passed by the switch that resumes the caller.
  */
 HY_API void *hy_context_switch(hy_context *from, hy_context *to, void *value);
+
+/**
+ * hy_context_switch for code that changes the floating-point environment: the
+ * rounding mode, exception masks and flags (MXCSR and the x87 control word;
+ * FPCR; with HY_NO_ASM the rounding mode alone) that the caller has now are
+ * back when the call returns. A context that starts finds those of whoever
+ * switched to it. Setting them costs as much as the switch itself. Both
+ * switches may be used on one context.
+ */
+HY_API void *hy_context_switch_fp_env(hy_context *from, hy_context *to,
+                                      void *value);
 
 HY_END_DECLS
 

@@ -36,6 +36,16 @@ void *hy_context_switch(hy_context *from, hy_context *to, void *value)
     return hy_arch_switch(&from->sp, to->sp, value);
 }
 
+void *hy_context_switch_fp_env(hy_context *from, hy_context *to, void *value)
+{
+    struct hy_arch_fp_env mine;
+
+    hy_arch_fp_env_save(&mine);
+    value = hy_arch_switch(&from->sp, to->sp, value);
+    hy_arch_fp_env_load(&mine);
+    return value;
+}
+
 /* A file compiled with HY_NO_ASM may use a library that was not. */
 int hy_inline_context_prepare(hy_inline_context *ctx, void *stack, size_t bytes,
                               void (*entry)(void *arg, void *value), void *arg,

@@ -100,6 +100,51 @@ static double two_sites(void *count)
     return per_switch(start, n);
 }
 
+/* As bounce. */
+static void bounce_fp_env(void *arg, void *value)
+{
+    hy_context *self = (hy_context *)arg;
+    hy_context *other = self == &pair[0] ? &pair[1] : &pair[0];
+
+    (void)value;
+    for (;;) {
+        if (switches_left-- == 0)
+            hy_context_switch(self, &main_context, NULL);
+        hy_context_switch_fp_env(self, other, NULL);
+    }
+}
+
+static double same_site_fp_env(void *count)
+{
+    uint64_t n = *(uint64_t *)count, start;
+
+    make(&pair[0], 0, bounce_fp_env, &pair[0]);
+    make(&pair[1], 1, bounce_fp_env, &pair[1]);
+    switches_left = n;
+    start = bench_now();
+    hy_context_switch(&main_context, &pair[0], NULL);
+    return per_switch(start, n);
+}
+
+static void answer_fp_env(void *arg, void *value)
+{
+    (void)arg;
+    (void)value;
+    for (;;)
+        hy_context_switch_fp_env(&pair[0], &main_context, NULL);
+}
+
+static double two_sites_fp_env(void *count)
+{
+    uint64_t n = *(uint64_t *)count, start;
+
+    make(&pair[0], 0, answer_fp_env, NULL);
+    start = bench_now();
+    for (uint64_t i = 0; i < n; i += 2)
+        hy_context_switch_fp_env(&main_context, &pair[0], NULL);
+    return per_switch(start, n);
+}
+
 static __attribute__((noinline)) int ring_nested(unsigned self, int depth)
 {
     int r = 0;
@@ -582,15 +627,24 @@ static void rows_switch(void)
                                     peer("fcontext", fcontext_two_sites, &n)};
 
     bench_row_run(&row, c, COUNT(c));
+    struct bench_contender same_env[] = {
+        {"hy_context_switch_fp_env", same_site_fp_env, &n, NULL},
+        peer("fcontext", fcontext_same_site, &n)};
+    struct bench_contender two_env[] = {
+        {"hy_context_switch_fp_env", two_sites_fp_env, &n, NULL},
+        peer("fcontext", fcontext_two_sites, &n)};
+
     row.what = "out-of-line switch, same call site";
     row.target = "2.3 ns at most";
     bench_row_run(&row, same, COUNT(same));
+    row.what = "the same, with the floating-point environment";
+    row.target = "at most fcontext";
+    bench_row_run(&row, same_env, COUNT(same_env));
     row.what = "out-of-line switch, different call sites";
     row.target = "";
     bench_row_run(&row, two, COUNT(two));
-    row.what = "the same, with the floating-point environment";
-    row.target = "at most fcontext";
-    bench_row_skip(&row, "raw contexts have no such switch; fibers below");
+    row.what = "the same, with the floating-point environment too";
+    bench_row_run(&row, two_env, COUNT(two_env));
     row.what = "64 contexts, each yielding through 5 nested calls";
     row.target = "3.5x fcontext";
     bench_row_run(&row, deep, COUNT(deep));

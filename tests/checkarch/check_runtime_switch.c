@@ -2,8 +2,11 @@
  * check_runtime_switch.c - hy_arch_switch and hy_arch_hop keep every register
  * that a called function must keep, each on its own, over many switches between
  * contexts that all fill them differently; a made context starts aligned, with
- * its arguments; and values travel.
+ * its arguments; values travel; and
+ * hy_context_switch_fp_env keeps the rounding mode besides.
  */
+#include <fenv.h>
+#include <hyperion/context.h>
 #include <stdint.h>
 
 #include "arch.h"
@@ -140,4 +143,53 @@ HY_TEST(check_switch, any_stack_end_will_do)
         probe(&home, &flow[0]);
         HY_CHECK_EQ(misaligned, 0);
     }
+}
+
+static hy_context env_home, env_there;
+
+/* How 1/3 and -1/3 come out, in SSE and in x87: different for each rounding. */
+static int rounding_now(void)
+{
+    volatile double one = 1, minus = -1, three = 3;
+    volatile long double wide = 1;
+    int up = one / three > 0.33333333333333331,
+        down = minus / three < -0.33333333333333331;
+    int mode = fegetround();
+
+    if (mode == FE_UPWARD && up && !down)
+        return wide / three * three > 1 ? FE_UPWARD : -1;
+    if (mode == FE_DOWNWARD && !up && down)
+        return wide / three * three < 1 ? FE_DOWNWARD : -1;
+    return -1;
+}
+
+static void round_up(void *arg, void *value)
+{
+    int *wrong = (int *)arg;
+
+    (void)value;
+    fesetround(FE_UPWARD);
+    for (;;) {
+        hy_context_switch_fp_env(&env_there, &env_home, NULL);
+        *wrong += rounding_now() != FE_UPWARD;
+    }
+}
+
+HY_TEST(check_switch, rounding_is_kept_where_wanted)
+{
+    static char stack[STACK_BYTES] __attribute__((aligned(64)));
+    int before = fegetround(), wrong = 0, mine = 0;
+
+    HY_CHECK_EQ(
+        hy_context_make(&env_there, stack, STACK_BYTES, round_up, &wrong), 0);
+    fesetround(FE_DOWNWARD);
+    for (int i = 0; i < 10; i++) {
+        hy_context_switch_fp_env(&env_home, &env_there, NULL);
+        mine += rounding_now() != FE_DOWNWARD;
+    }
+    hy_context_switch(&env_home, &env_there,
+                      NULL); /* the plain one resumes it */
+    fesetround(before);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(mine, 0);
 }
