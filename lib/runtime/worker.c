@@ -83,11 +83,13 @@ static void add(_Atomic uint64_t *sum, uint64_t ns)
 static void end_wait(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_fiber_extra *e = extra_of(f);
-    uint64_t now = hyi_worker_now(w);
+    uint64_t now;
 
-    if (atomic_load_explicit(&f->state, memory_order_relaxed) !=
-        HY_FIBER_PARKED)
+    if (!(w->rt->flags & HY_RUNTIME_MEASURE) ||
+        atomic_load_explicit(&f->state, memory_order_relaxed) !=
+            HY_FIBER_PARKED)
         return;
+    now = hyi_worker_now(w);
     add(&e->wait_ns, now - e->since_ns);
     e->since_ns = now;
 }
@@ -456,20 +458,21 @@ static void note_arrive(struct hyi_worker *w, void *fake)
         hyi_note_arrive(fake, w->left);
 }
 
-/* Times and floating-point environments, for the fibers that have them. */
-static __attribute__((noinline)) void
-hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
+static bool is_measured(const struct hyi_worker *w)
+{
+    return (w->rt->flags & HY_RUNTIME_MEASURE) != 0;
+}
+
+static void hop_times(struct hyi_worker *w, struct hyi_fiber *from,
+                      struct hyi_fiber *to)
 {
     uint64_t now = hyi_worker_now(w);
-    unsigned flags = from->flags | to->flags;
-    uint64_t env = flags & HY_FIBER_FP_ENV ? hy_arch_fp_env_get() : 0;
 
     if (from->flags & HYI_FIBER_EXTRA) {
         struct hyi_fiber_extra *e = extra_of(from);
 
         add(&e->run_ns, now - e->since_ns);
         e->since_ns = now;
-        e->fp_env = env;
     }
     if (to->flags & HYI_FIBER_EXTRA) {
         struct hyi_fiber_extra *e = extra_of(to);
@@ -477,9 +480,22 @@ hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
         add(&e->delay_ns, now - e->since_ns);
         e->since_ns = now;
     }
-    if (!(flags & HY_FIBER_FP_ENV))
+}
+
+/* Times and floating-point environments, for the fibers that have them. */
+static __attribute__((noinline)) void
+hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
+{
+    uint64_t env;
+
+    if (is_measured(w))
+        hop_times(w, from, to);
+    if (!((from->flags | to->flags) & HY_FIBER_FP_ENV))
         return;
-    if (!(from->flags & HY_FIBER_FP_ENV))
+    env = hy_arch_fp_env_get();
+    if (from->flags & HY_FIBER_FP_ENV)
+        extra_of(from)->fp_env = env;
+    else
         w->fp_env = env;
     hy_arch_fp_env_set(to->flags & HY_FIBER_FP_ENV ? extra_of(to)->fp_env
                                                    : w->fp_env);
@@ -567,7 +583,7 @@ static void settle(struct hyi_worker *w, struct hyi_fiber *f,
     atomic_store_explicit(&f->stack, stack, memory_order_release);
     if (f->flags & HYI_FIBER_EXTRA)
         *extra_of(f) = (struct hyi_fiber_extra){
-            .since_ns = hyi_worker_now(w),
+            .since_ns = is_measured(w) ? hyi_worker_now(w) : 0,
             .fp_env = w->current->flags & HY_FIBER_FP_ENV
                           ? w->fp_env
                           : hy_arch_fp_env_get()};
