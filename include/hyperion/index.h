@@ -197,10 +197,10 @@ typedef void (*hy_index_release)(void *ctx, uint64_t id, uint64_t payload);
 
 /**
  * From now on release is called once for each payload whose vector was removed
- * or replaced, by the writer's calls and by hy_index_destroy, some changes
- * later or with the next checkpoint. It must not call the index. Where the
- * process ended in between, it is called for the rest after the reopening; so
- * set it before the first change. NULL: nobody is told. 0, or -EINVAL. The
+ * or replaced: by the writer's calls and by hy_index_destroy, at a later change
+ * or checkpoint, never by the change itself. It must not call the index. Where
+ * the process ended in between, it is called for the rest after the reopening;
+ * so set it before the first change. NULL: nobody is told. 0, or -EINVAL. The
  * writer's call.
  */
 HY_API int hy_index_release_set(hy_index *index, hy_index_release release,

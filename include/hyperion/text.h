@@ -151,6 +151,18 @@ HY_API int hy_vectorizer_is_stop_word(const hy_vectorizer *vectorizer,
 HY_API int hy_text_vectorize(const hy_vectorizer *vectorizer, const char *text,
                              size_t bytes, float *out);
 
+/** Takes the next count stems of a text, as hy_text_next_stems gives them. */
+typedef void (*hy_stem_sink)(void *ctx, const uint64_t *hashes, size_t count);
+
+/**
+ * The same, with the words that went into the vector to sink, in their order,
+ * some dozens at a time: for who needs both from one reading. Also -EINVAL for
+ * a NULL sink.
+ */
+HY_API int hy_text_vectorize_stems(const hy_vectorizer *vectorizer,
+                                   const char *text, size_t bytes, float *out,
+                                   hy_stem_sink sink, void *ctx);
+
 /**
  * The next words of a text as the vectorizer counts them: without stop words,
  * as hashes of their stems. At most max of them go to hashes; the result is how

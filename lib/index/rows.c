@@ -421,6 +421,14 @@ static int take_row(struct rows *rows, uint64_t *row)
     return rows->segments[i].ids != NULL ? 0 : make_segment(rows, i);
 }
 
+static bool needs_segment(const struct rows *rows)
+{
+    unsigned i = segment_of(row_count_of(rows));
+
+    return rows->head->free_count == 0 &&
+           (i >= SEGMENT_COUNT || rows->segments[i].ids == NULL);
+}
+
 static void write_row(struct rows *rows, uint64_t row,
                       const struct row_content *c, uint64_t version)
 {
@@ -482,9 +490,12 @@ static int find_row(const struct rows *rows, uint64_t id, uint64_t *row)
 int hyi_rows_insert(struct rows *rows, const struct row_content *content)
 {
     uint64_t row, old = 0, version = next_version(rows);
-    int found = find_row(rows, content->id, &old);
-    int r = found == -EBADMSG ? found : prepare_retire(rows);
+    int found, r;
 
+    if (needs_segment(rows))
+        hyi_rows_reclaim(rows); /* a dead row will do */
+    found = find_row(rows, content->id, &old);
+    r = found == -EBADMSG ? found : prepare_retire(rows);
     if (r == 0 && hyi_id_map_is_full(&rows->map))
         r = grow_map(rows);
     if (r == 0)

@@ -41,12 +41,11 @@ static int analyse(struct lane *lane, const struct message *m)
 
     if (m->removes)
         return keep(p, &entry, true);
-    r = hy_text_vectorize(library->vectorizer, m->data, m->text_bytes,
-                          lane->vector);
+    hyi_words_clear(&lane->words);
+    r = hy_text_vectorize_stems(library->vectorizer, m->data, m->text_bytes,
+                                lane->vector, hyi_words_add, &lane->words);
     if (r != 0)
         return r;
-    hyi_word_set_read(library->vectorizer, m->data, m->text_bytes,
-                      &lane->words);
     entry.sq8 = hy_vec_sq8_encode(lane->vector, library->dim, lane->codes);
     return keep(p, &entry, false);
 }

@@ -36,7 +36,7 @@ struct lane {
     hy_fiber fiber;
     float *vector; /* the fiber's own: one document's work */
     int8_t *codes;
-    struct word_set words;
+    struct words words; /* of the same document */
 
     hy_mutex push_lock; /* makes many producers one; held while one waits */
     _Atomic uint64_t pushed; /* written under push_lock; relaxed: whoever reads

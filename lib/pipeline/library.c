@@ -27,11 +27,14 @@ enum {
     DIM_DEFAULT = 256
 };
 
-/* In the heap: a document; the text and the label follow. */
+/* In the heap: a document. Its text, its label and, at an even place, the
+ * buckets of its words follow, to be taken off the counts when it goes. */
 struct document {
     uint32_t text_bytes;
     uint32_t label_bytes;
     uint64_t id;
+    uint32_t word_count;
+    uint32_t bucket_count;
     char data[];
 };
 
@@ -208,6 +211,20 @@ int hyi_library_close(struct library *library)
     return r;
 }
 
+/* Where the buckets are, from data. */
+static size_t buckets_at(const struct document *document)
+{
+    size_t end = (size_t)document->text_bytes + document->label_bytes;
+
+    return hyi_align_up(end, sizeof(uint16_t));
+}
+
+static size_t document_bytes(const struct document *document)
+{
+    return sizeof(*document) + buckets_at(document) +
+           (size_t)document->bucket_count * sizeof(uint16_t);
+}
+
 /* The document that an id leads to; NULL in *out when there is none. What it
  * says of its length is believed no further than its block reaches. */
 static int find_document(struct library *library, uint64_t id,
@@ -226,8 +243,7 @@ static int find_document(struct library *library, uint64_t id,
     document = hy_heap_pointer(library->heap, offset);
     room = hy_heap_block_bytes(library->heap, document);
     if (room < sizeof(*document) || document->id != id ||
-        room - sizeof(*document) <
-            (uint64_t)document->text_bytes + document->label_bytes)
+        room < document_bytes(document))
         return -EBADMSG;
     *out = document;
     return 0;
@@ -240,27 +256,32 @@ static int find_document(struct library *library, uint64_t id,
  * so that a load and a store make an addition. */
 static void count_bucket(struct library *library, unsigned bucket, int one)
 {
-    _Atomic uint32_t *holders = &library->holders[bucket];
+    _Atomic uint32_t *holders = &library->holders[bucket % WORD_BUCKETS];
     uint32_t n = atomic_load_explicit(holders, memory_order_relaxed);
 
     if (one > 0 || n != 0) /* 0 only in a damaged store */
         atomic_store_explicit(holders, n + (uint32_t)one, memory_order_relaxed);
 }
 
-/* A document with these words has come (1) or gone (-1). */
-static void count_words(struct library *library, const struct word_set *set,
-                        int one)
+/* A document has come (1) or gone (-1). */
+static void count_words(struct library *library,
+                        const struct document *document, int one)
 {
-    uint64_t total =
-        atomic_load_explicit(&library->head->word_count, memory_order_relaxed);
+    _Atomic uint64_t *total = &library->head->word_count;
+    const char *at = document->data + buckets_at(document);
+    uint64_t n = atomic_load_explicit(total, memory_order_relaxed);
+    uint16_t bucket;
 
-    for (unsigned i = 0; i < WORD_BUCKETS / 64; i++)
-        for (uint64_t rest = set->buckets[i]; rest != 0; rest &= rest - 1)
-            count_bucket(library, i * 64 + (unsigned)__builtin_ctzll(rest),
-                         one);
-    total = one > 0 ? total + set->length : total - set->length;
-    atomic_store_explicit(&library->head->word_count, total,
-                          memory_order_relaxed);
+    for (uint32_t i = 0; i < document->bucket_count; i++) {
+        memcpy(&bucket, at + i * sizeof(bucket), sizeof(bucket));
+        count_bucket(library, bucket, one);
+    }
+    n = one > 0 ? n + document->word_count : n - document->word_count;
+    atomic_store_explicit(total, n, memory_order_relaxed);
+    if (one > 0)
+        library->head->text_bytes += document->text_bytes;
+    else
+        library->head->text_bytes -= document->text_bytes;
 }
 
 struct census hyi_library_census(const struct library *library)
@@ -294,39 +315,31 @@ double hyi_library_rarity(const struct library *library,
 static struct document *make_document(struct library *library,
                                       const struct entry *entry)
 {
+    const struct words *words = entry->words;
+    struct document head = {.text_bytes = (uint32_t)entry->text_bytes,
+                            .label_bytes = (uint32_t)entry->label_bytes,
+                            .id = entry->id,
+                            .word_count = words->length,
+                            .bucket_count = words->count};
     struct document *document =
-        hy_heap_alloc(library->heap, sizeof(*document) + entry->text_bytes +
-                                         entry->label_bytes);
+        hy_heap_alloc(library->heap, document_bytes(&head));
 
     if (document == NULL)
         return NULL;
-    document->text_bytes = (uint32_t)entry->text_bytes;
-    document->label_bytes = (uint32_t)entry->label_bytes;
-    document->id = entry->id;
+    *document = head;
     if (entry->text_bytes != 0)
         memcpy(document->data, entry->text, entry->text_bytes);
     if (entry->label_bytes != 0)
         memcpy(document->data + entry->text_bytes, entry->label,
                entry->label_bytes);
+    memcpy(document->data + buckets_at(document), words->buckets,
+           words->count * sizeof(*words->buckets));
     return document;
-}
-
-/* What the counts lose with a document; read while it surely is there. Gives
- * the bytes of its text. */
-static uint64_t read_leaving(struct library *library,
-                             const struct document *document)
-{
-    if (document == NULL)
-        return 0;
-    hyi_word_set_read(library->vectorizer, document->data, document->text_bytes,
-                      &library->leaving);
-    return document->text_bytes;
 }
 
 int hyi_library_put(struct library *library, const struct entry *entry)
 {
     struct document *old, *document;
-    uint64_t old_bytes;
     int r = find_document(library, entry->id, &old);
 
     if (r != 0)
@@ -334,7 +347,6 @@ int hyi_library_put(struct library *library, const struct entry *entry)
     document = make_document(library, entry);
     if (document == NULL)
         return -ENOMEM;
-    old_bytes = read_leaving(library, old);
     r = hy_index_insert_encoded(library->index, entry->id, entry->vector,
                                 entry->sq8, entry->codes,
                                 hy_heap_offset(library->heap, document));
@@ -342,28 +354,23 @@ int hyi_library_put(struct library *library, const struct entry *entry)
         hy_heap_free(library->heap, document);
         return r;
     }
-    if (old != NULL)
-        count_words(library, &library->leaving, -1);
-    count_words(library, entry->words, 1);
-    library->head->text_bytes += entry->text_bytes - old_bytes;
+    if (old != NULL) /* released by a later call at the earliest */
+        count_words(library, old, -1);
+    count_words(library, document, 1);
     return 0;
 }
 
 int hyi_library_remove(struct library *library, uint64_t id)
 {
     struct document *document;
-    uint64_t bytes;
     int r = find_document(library, id, &document);
 
     if (r != 0 || document == NULL)
         return r;
-    bytes = read_leaving(library, document);
     r = hy_index_remove(library->index, id);
-    if (r != 0)
-        return r;
-    count_words(library, &library->leaving, -1);
-    library->head->text_bytes -= bytes;
-    return 0;
+    if (r == 0)
+        count_words(library, document, -1);
+    return r;
 }
 
 /*

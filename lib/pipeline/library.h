@@ -5,7 +5,7 @@
  *      index (with paged memory of its own, on a file or not)
  *        heap
  *          root 0 -> the index; the payload of a vector is the heap offset of
- *                    its document: | sizes | id | text | label |
+ *                    its document: | sizes | id | text | label | words |
  *          root 1 -> library_head: fingerprint, counts
  *                    -> holders: for each bucket of words, how many documents
  *                       have a word of it (words.h)
@@ -44,7 +44,6 @@ struct library {
     hy_vectorizer *vectorizer;
     struct library_head *head;
     _Atomic uint32_t *holders; /* relaxed: a query may see half a change */
-    struct word_set leaving;   /* the writer's: of the document that goes */
     size_t dim;
 };
 
@@ -56,7 +55,7 @@ struct entry {
     const float *vector;
     hy_sq8 sq8;
     const int8_t *codes;
-    const struct word_set *words;
+    const struct words *words;
 };
 
 enum library_part { LIBRARY_TEXT, LIBRARY_LABEL };

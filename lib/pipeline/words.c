@@ -1,32 +1,31 @@
 /*
- * words.c - reading a text for the buckets of its words (words.h has the
- * picture).
+ * words.c - noting the buckets of a text's words (words.h has the picture).
  *
- * Invariant: the same text gives the same set on every machine, so that what
- * was counted when a document came is what is taken off when it goes.
- * Upstream: analyse.c, library.c. Downstream: text.h.
+ * Invariant: a bit of seen is set when, and only when, its bucket is among the
+ * first count of buckets.
+ * Upstream: analyse.c. Downstream: nothing.
  */
 #include "words.h"
 
-#include <string.h>
-
-enum { BATCH = 64 };
-
-void hyi_word_set_read(const hy_vectorizer *vectorizer, const char *text,
-                       size_t bytes, struct word_set *set)
+void hyi_words_clear(struct words *words)
 {
-    uint64_t hashes[BATCH];
-    hy_text_cursor cursor;
-    size_t n;
+    for (uint32_t i = 0; i < words->count; i++)
+        words->seen[words->buckets[i] / 64] = 0;
+    words->length = words->count = 0;
+}
 
-    memset(set, 0, sizeof(*set));
-    hy_text_cursor_init(&cursor, text, bytes);
-    while ((n = hy_text_next_stems(vectorizer, &cursor, hashes, BATCH)) != 0) {
-        set->length += n;
-        for (size_t i = 0; i < n; i++) {
-            unsigned bucket = word_bucket(hashes[i]);
+void hyi_words_add(void *ctx, const uint64_t *hashes, size_t count)
+{
+    struct words *words = ctx;
 
-            set->buckets[bucket / 64] |= (uint64_t)1 << bucket % 64;
-        }
+    for (size_t i = 0; i < count; i++) {
+        unsigned bucket = word_bucket(hashes[i]);
+        uint64_t *seen = &words->seen[bucket / 64];
+        uint64_t bit = (uint64_t)1 << bucket % 64;
+
+        if ((*seen & bit) == 0)
+            words->buckets[words->count++] = (uint16_t)bucket;
+        *seen |= bit;
     }
+    words->length += (uint32_t)count;
 }

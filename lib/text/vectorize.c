@@ -375,8 +375,19 @@ static void add_words(struct features *f, struct hyi_word *words, size_t count)
     f->touched = touched;
 }
 
-int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
-                      float *out)
+static void hand_on(const struct hyi_word *words, size_t count,
+                    hy_stem_sink sink, void *ctx)
+{
+    uint64_t hashes[BATCH];
+
+    for (size_t i = 0; i < count; i++)
+        hashes[i] = words[i].hash;
+    if (count != 0)
+        sink(ctx, hashes, count);
+}
+
+static int vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
+                     float *out, hy_stem_sink sink, void *ctx)
 {
     struct hyi_word words[BATCH];
     struct features f;
@@ -394,6 +405,8 @@ int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
         count = next_kept(v, &cursor, words);
         HYI_TRACE("token", count);
         add_words(&f, words, count);
+        if (sink != NULL)
+            hand_on(words, count, sink, ctx);
     } while (count == BATCH);
     if (f.touched <= TOUCHED_MAX - FEATURE_BUCKETS)
         finish_sparse(&f);
@@ -401,6 +414,19 @@ int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
         finish_dense(v, out);
     HYI_TRACE("vectorize", v->dim);
     return 0;
+}
+
+int hy_text_vectorize(const hy_vectorizer *v, const char *text, size_t bytes,
+                      float *out)
+{
+    return vectorize(v, text, bytes, out, NULL, NULL);
+}
+
+int hy_text_vectorize_stems(const hy_vectorizer *v, const char *text,
+                            size_t bytes, float *out, hy_stem_sink sink,
+                            void *ctx)
+{
+    return sink == NULL ? -EINVAL : vectorize(v, text, bytes, out, sink, ctx);
 }
 
 size_t hy_text_next_stems(const hy_vectorizer *v, hy_text_cursor *cursor,

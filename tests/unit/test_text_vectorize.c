@@ -250,6 +250,52 @@ HY_TEST(text_vectorize, batches_join)
     hy_vectorizer_destroy(v);
 }
 
+struct stems {
+    uint64_t hashes[1000];
+    size_t count;
+};
+
+static void take_stems(void *ctx, const uint64_t *hashes, size_t count)
+{
+    struct stems *stems = ctx;
+
+    HY_CHECK(count != 0 && stems->count + count <= 1000);
+    memcpy(stems->hashes + stems->count, hashes, count * sizeof(*hashes));
+    stems->count += count;
+}
+
+HY_TEST(text_vectorize, hands_on_the_words_it_counts)
+{
+    hy_vectorizer *v = english();
+    struct stems stems;
+    char text[6000] = "";
+    float one[DIM], two[DIM];
+
+    /* None, some, exactly a batch or two, and more. */
+    for (int words = 0; words < 300; words += words < 140 ? 1 : 53) {
+        uint64_t expected[1000];
+        hy_text_cursor cursor;
+        size_t n, at = 0;
+
+        for (int i = 0; i < words; i++)
+            at += (size_t)snprintf(text + at, sizeof(text) - at,
+                                   "running%d the ", i);
+        stems.count = 0;
+        HY_CHECK_EQ(
+            hy_text_vectorize_stems(v, text, at, two, take_stems, &stems), 0);
+        HY_CHECK_EQ(hy_text_vectorize(v, text, at, one), 0);
+        HY_CHECK(memcmp(one, two, sizeof(one)) == 0);
+        hy_text_cursor_init(&cursor, text, at);
+        n = hy_text_next_stems(v, &cursor, expected, 1000);
+        HY_CHECK(n == (size_t)words && n == stems.count);
+        HY_CHECK(memcmp(expected, stems.hashes, n * sizeof(*expected)) == 0);
+    }
+    HY_CHECK_EQ(hy_text_vectorize_stems(v, "a", 1, one, NULL, &stems), -EINVAL);
+    HY_CHECK_EQ(hy_text_vectorize_stems(NULL, "a", 1, one, take_stems, &stems),
+                -EINVAL);
+    hy_vectorizer_destroy(v);
+}
+
 HY_TEST(text_vectorize, bad_arguments)
 {
     static const char *const bad[] = {"two words", "", "-", "end.", NULL};
