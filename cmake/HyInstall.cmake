@@ -96,7 +96,8 @@ function(hy_install_program target)
   if(NOT HY_INSTALL)
     return()
   endif()
-  file(RELATIVE_PATH up "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBDIR}")
+  file(RELATIVE_PATH up
+    "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
   set_target_properties(${target} PROPERTIES INSTALL_RPATH "\$ORIGIN/${up}")
   install(TARGETS ${target} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}"
     COMPONENT programs)
