@@ -156,7 +156,8 @@ demo() {
         "$search" query --store "$build/wordnet.store" "$words"
     done
     printf '\n'
-    say "ask more with: $search query --store $build/wordnet.store \"words\""
+    say "ask more with: \"$search\" query --store" \
+        "\"$build/wordnet.store\" \"words\""
 }
 
 # Counts what ran, from ctest's output ($1: each program's verdict) and its log

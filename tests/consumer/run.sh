@@ -262,7 +262,7 @@ step_subdirectory() {
         -DPARTS=slab
     build_and_run subdirectory slab
     ninja -C "$WORK/subdirectory" -t commands hyperion-slab_static |
-        grep 'slab\.c"*$' | grep -q -- ' -O2 ' || fail "it is not optimised"
+        grep "slab\\.c[\"']*\$" | grep -q -- ' -O2 ' || fail "it is not optimised"
     if find "$WORK/subdirectory" -name '*.so' | grep hyperion; then
         fail "built, and the parent did not link it"
     fi
