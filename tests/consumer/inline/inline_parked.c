@@ -1,5 +1,5 @@
 /*
- * inline_parked.c - a context for a debugger to look at (build_all.sh): first
+ * inline_parked.c - a context for a debugger to look at (inline_all.sh): first
  * stopped while it runs, then while it is suspended.
  */
 #include <hyperion/inline/context.h>

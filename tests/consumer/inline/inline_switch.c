@@ -1,6 +1,6 @@
 /*
  * inline_switch.c - the inline switch as one program after another compiles it
- * (build_all.sh): inlined at several places and in loops, in frames that are
+ * (inline_all.sh): inlined at several places and in loops, in frames that are
  * found by the stack pointer, the frame pointer and the base pointer, with
  * integers, floating-point values and structs alive across it.
  */

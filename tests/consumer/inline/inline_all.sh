@@ -1,5 +1,5 @@
 #!/bin/sh
-# The inline switch in every kind of program: sh build_all.sh INCLUDE ARCHIVE
+# The inline switch in every kind of program: sh inline_all.sh INCLUDE ARCHIVE
 # WORK [-DHY_NO_ASM=1]. Compilers and tools that are not there are left out and
 # named.
 set -eu
