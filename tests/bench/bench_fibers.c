@@ -812,6 +812,7 @@ int main(int argc, char **argv)
     row_spawn();
     rows_skynet();
     rows_wake();
+    rows_chan();
     bench_note("fcontext keeps the floating-point environment, "
                "hy_context_switch does not. Boost.Fiber runs on one thread "
                "with 16 KiB stacks from malloc, without guards; ours are 64 "

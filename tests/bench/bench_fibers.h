@@ -37,6 +37,11 @@ BENCH_CXX_PEER(double (*const fcontext_nested)(void *count));
 BENCH_CXX_PEER(double (*const boost_fiber_yield)(void *load));
 BENCH_CXX_PEER(double (*const boost_fiber_spawn)(void *count));
 BENCH_CXX_PEER(double (*const boost_fiber_skynet)(void *load));
+BENCH_CXX_PEER(double (*const boost_chan_one)(void *count));
+BENCH_CXX_PEER(double (*const boost_chan_two)(void *count));
+BENCH_CXX_PEER(double (*const boost_chan_hand_over)(void *count));
+
+void rows_chan(void); /* bench_fibers_chan.c */
 BENCH_CXX_PEER(double (*const boost_fiber_bytes)(void *arg));
 
 #ifdef __cplusplus
