@@ -657,6 +657,7 @@ int hy_chan_destroy(hy_chan *chan)
 
     if (chan == NULL)
         return 0;
+    /* A select may still hold the lock of a channel that it did not use. */
     lock_chan(chan);
     waiting = chan->hung;
     unlock_chan(chan);

@@ -26,8 +26,11 @@ enum {
     SEEDS = 1000,
     ITEMS = ACTORS * MOVES * CHANS, /* a move offers one a channel at most */
     THREADS = 2,
-    ROUNDS = 40
+    ROUNDS = 40,
+    SENDERS = 2,
+    WORDS = 4096
 };
+#define LONG_NS 20000000000u /* so long only after a meeting was missed */
 
 struct item {
     uint64_t id, check[2];
@@ -283,4 +286,138 @@ HY_TEST(runtime_chan_storm, no_race_loses_an_item)
 {
     for (uint64_t i = 0; i < ROUNDS; i++)
         run_workers(i, 1 + (unsigned)i % 3);
+}
+
+/* --- threads that never rest ---------------------------------------------- */
+
+struct mill_kind {
+    size_t senders, capacity, words; /* of an item; the first and last count */
+    uint64_t each;                   /* items of a sender */
+    bool is_patient;                 /* waits for as long as it takes */
+    unsigned pause;                  /* turns of a loop at most, between two */
+};
+
+static struct {
+    struct mill_kind kind;
+    hy_chan *chan[SENDERS];
+    pthread_barrier_t start;
+    uint64_t out[SENDERS][WORDS], in[SENDERS][WORDS];
+    atomic_int missed;
+} mill;
+
+static hy_deadline mill_deadline(uint64_t *random)
+{
+    return mill.kind.is_patient ? hy_after(LONG_NS)
+                                : hy_after(mix(random) % 8000);
+}
+
+/* About as long as a select takes, so that sends come at its every moment. */
+static void pause_briefly(uint64_t *random)
+{
+    volatile unsigned turns =
+        mill.kind.pause == 0 ? 0 : (unsigned)(mix(random) % mill.kind.pause);
+
+    while (turns > 0)
+        turns = turns - 1;
+}
+
+/* Sends 1, 2, 3 ... through a channel of its own, each until it has gone. */
+static void *mill_send(void *arg)
+{
+    size_t self = *(size_t *)arg;
+    uint64_t random = self, *item = mill.out[self];
+
+    pthread_barrier_wait(&mill.start);
+    for (uint64_t i = 1; i <= mill.kind.each; i++) {
+        int r;
+
+        pause_briefly(&random);
+        item[0] = item[mill.kind.words - 1] = i;
+        do {
+            r = hy_chan_send(mill.chan[self], item, mill_deadline(&random));
+            HY_CHECK(r == 0 || r == -ETIMEDOUT);
+            if (r != 0 && mill.kind.is_patient)
+                atomic_fetch_add(&mill.missed, 1);
+        } while (r != 0);
+    }
+    HY_CHECK_EQ(hy_chan_close(mill.chan[self]), 0);
+    return NULL;
+}
+
+/* From each channel that has a sender every number must come, in order. */
+static void mill_recv(void)
+{
+    uint64_t last[SENDERS] = {0}, random = 77;
+    size_t open = mill.kind.senders, n;
+    hy_chan_case cases[SENDERS];
+
+    for (size_t i = 0; i < SENDERS; i++)
+        cases[i] = (hy_chan_case)HY_CHAN_CASE_RECV(mill.chan[i], mill.in[i]);
+    pthread_barrier_wait(&mill.start);
+    while (open > 0) {
+        int r = hy_chan_select(&n, cases, SENDERS, mill_deadline(&random));
+
+        HY_CHECK(r == 0 || (r == -ETIMEDOUT && !mill.kind.is_patient));
+        if (r != 0)
+            continue;
+        if (cases[n].result == -EPIPE) {
+            cases[n].op = HY_CHAN_SKIP;
+            open--;
+            continue;
+        }
+        last[n]++;
+        HY_CHECK_EQ(mill.in[n][0], last[n]);
+        HY_CHECK_EQ(mill.in[n][mill.kind.words - 1], last[n]);
+    }
+    for (size_t i = 0; i < mill.kind.senders; i++)
+        HY_CHECK_EQ(last[i], mill.kind.each);
+}
+
+static void run_mill(struct mill_kind kind)
+{
+    size_t self[SENDERS];
+    pthread_t thread[SENDERS];
+
+    memset(&mill, 0, sizeof(mill));
+    mill.kind = kind;
+    pthread_barrier_init(&mill.start, NULL, (unsigned)kind.senders + 1);
+    for (size_t i = 0; i < SENDERS; i++) {
+        hy_chan_options o = HY_CHAN_OPTIONS_INIT;
+
+        self[i] = i;
+        o.item_bytes = kind.words * sizeof(uint64_t);
+        o.capacity = kind.capacity;
+        HY_CHECK_EQ(hy_chan_create(&mill.chan[i], &o), 0);
+    }
+    for (size_t i = 0; i < kind.senders; i++)
+        HY_CHECK_EQ(pthread_create(&thread[i], NULL, mill_send, &self[i]), 0);
+    mill_recv();
+    for (size_t i = 0; i < kind.senders; i++)
+        pthread_join(thread[i], NULL);
+    for (size_t i = 0; i < SENDERS; i++)
+        HY_CHECK_EQ(hy_chan_destroy(mill.chan[i]), 0);
+    HY_CHECK_EQ(mill.missed, 0);
+    pthread_barrier_destroy(&mill.start);
+}
+
+/* One sender alone: nobody else comes to set right what was missed. With room
+   in the channel a missed item would come after its successor. */
+HY_TEST(runtime_chan_storm, no_select_misses_a_sender)
+{
+    run_mill((struct mill_kind){1, 0, 1, 6000, true, 500});
+    run_mill((struct mill_kind){1, 64, 1, 30000, true, 500});
+    run_mill((struct mill_kind){2, 64, 1, 10000, true, 1000});
+}
+
+HY_TEST(runtime_chan_storm, claims_and_deadlines_race)
+{
+    run_mill((struct mill_kind){2, 0, 1, 8000, false, 500});
+    run_mill((struct mill_kind){2, 0, 1, 8000, false, 200});
+    run_mill((struct mill_kind){2, 2, 1, 6000, false, 0});
+}
+
+/* Large items: there is time between a claim and its wake. */
+HY_TEST(runtime_chan_storm, who_is_claimed_waits_for_the_wake)
+{
+    run_mill((struct mill_kind){2, 0, WORDS, 2000, false, 0});
 }
