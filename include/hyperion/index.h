@@ -136,7 +136,9 @@ HY_API int hy_index_destroy(hy_index *index);
 /**
  * Inserts a vector of dim floats, which is copied; an id that exists is
  * replaced. 0; -EINVAL for a NULL or non-finite vector; -ENOMEM (nothing has
- * changed); -EBADMSG when the index was found damaged. The writer's call.
+ * changed; a replaced vector's room is used again once the searches that were
+ * running have ended); -EBADMSG when the index was found damaged. The writer's
+ * call.
  */
 HY_API int hy_index_insert(hy_index *index, uint64_t id, const float *vector);
 

@@ -50,7 +50,8 @@ static double plain_score(hy_metric metric, const float *a, const float *b,
     return aa == 0 || bb == 0 ? 0 : dot / sqrt(aa * bb);
 }
 
-static hy_index *make(size_t dim, hy_metric metric, unsigned storage)
+static hy_index *make_of(size_t dim, hy_metric metric, unsigned storage,
+                         uint64_t reserve)
 {
     hy_index_options o = HY_INDEX_OPTIONS_INIT;
     hy_index *index = NULL;
@@ -58,9 +59,14 @@ static hy_index *make(size_t dim, hy_metric metric, unsigned storage)
     o.dim = dim;
     o.metric = metric;
     o.storage = storage;
-    o.reserve_bytes = RESERVE;
+    o.reserve_bytes = reserve;
     HY_CHECK_EQ(hy_index_create(&index, &o), 0);
     return index;
+}
+
+static hy_index *make(size_t dim, hy_metric metric, unsigned storage)
+{
+    return make_of(dim, metric, storage, RESERVE);
 }
 
 static void compare_with_plain(hy_metric metric, unsigned storage, size_t dim,
@@ -628,7 +634,11 @@ HY_TEST(index, no_memory_is_an_error)
 /* --- readers beside the writer
  * ------------------------------------------------ */
 
-enum { SHARED_IDS = 64 };
+#ifdef HY_TEST_PLAIN /* emulators and sanitizers are slow */
+enum { SHARED_IDS = 64, SEARCHES = 100 };
+#else
+enum { SHARED_IDS = 64, SEARCHES = 500 };
+#endif
 
 struct shared {
     hy_index *index;
@@ -670,7 +680,9 @@ static void *search_always(void *arg)
 
 static void replace_beside_searches(unsigned storage)
 {
-    struct shared shared = {make(2, HY_METRIC_L2, storage), 0, 0, 0};
+    /* Room for some thousand replaced rows: each search looks at all. */
+    struct shared shared = {make_of(2, HY_METRIC_L2, storage, 4 << 20), 0, 0,
+                            0};
     pthread_t readers[2];
     uint64_t seed = 5, writes = 0;
 
@@ -679,7 +691,7 @@ static void replace_beside_searches(unsigned storage)
     for (int i = 0; i < 2; i++)
         HY_CHECK_EQ(pthread_create(&readers[i], NULL, search_always, &shared),
                     0);
-    while (atomic_load(&shared.searches) < 500 && writes < 30000000) {
+    while (atomic_load(&shared.searches) < SEARCHES && writes < 30000000) {
         float v[2] = {random_float(&seed), random_float(&seed)};
         int r = hy_index_insert(shared.index, seed >> 58, v);
 
@@ -694,6 +706,43 @@ static void replace_beside_searches(unsigned storage)
         pthread_join(readers[i], NULL);
     HY_CHECK(atomic_load(&shared.searches) > 0);
     HY_CHECK_EQ(atomic_load(&shared.wrong), 0);
+    HY_CHECK_EQ(hy_index_destroy(shared.index), 0);
+}
+
+/* Replaces from inside a search until there is no room. */
+static int replace_until_full(void *ctx, uint64_t id)
+{
+    struct shared *shared = ctx;
+    int r = 0;
+
+    (void)id;
+    while (r == 0) {
+        r = hy_index_insert(shared->index, 1, (float[]){1, 2});
+        atomic_fetch_add(&shared->searches, 1);
+    }
+    atomic_fetch_add(&shared->wrong, r != -ENOMEM);
+    return 1;
+}
+
+HY_TEST(index, rows_that_a_search_kept_are_used_again)
+{
+    hy_search_options so = HY_SEARCH_OPTIONS_INIT;
+    struct shared shared = {make_of(2, HY_METRIC_L2, HY_STORE_SQ8, 4 << 20), 0,
+                            0, 0};
+    hy_hit hit;
+    size_t count;
+
+    HY_CHECK_EQ(hy_index_insert(shared.index, 1, (float[]){1, 1}), 0);
+    so.accept = replace_until_full;
+    so.ctx = &shared;
+    HY_CHECK_EQ(
+        hy_index_search(shared.index, (float[]){1, 1}, 1, &so, &hit, &count),
+        0);
+    HY_CHECK(count == 1 && hit.score == 0.0f); /* the row of its version */
+    HY_CHECK_EQ(atomic_load(&shared.wrong), 0);
+    HY_CHECK(atomic_load(&shared.searches) >= 4096);
+    for (int i = 0; i < 10000; i++)
+        HY_CHECK_EQ(hy_index_insert(shared.index, 1, (float[]){3, 1}), 0);
     HY_CHECK_EQ(hy_index_destroy(shared.index), 0);
 }
 
