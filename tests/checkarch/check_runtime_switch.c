@@ -9,6 +9,7 @@
 #include <hyperion/context.h>
 #include <stdint.h>
 
+#include "annotate.h"
 #include "arch.h"
 #include "hy_test.h"
 
@@ -63,8 +64,11 @@ static void go_round(void *arg, void *value)
 
 HY_TEST(check_switch, every_register_is_kept)
 {
+    struct hyi_stack_note notes[CONTEXTS];
+
     home.seed = 1;
     for (int i = 0; i < CONTEXTS; i++) {
+        hyi_note_create(&notes[i], stacks[i], STACK_BYTES);
         flow[i].seed = (uint64_t)i + 2;
         flow[i].sp =
             hy_arch_context_make(stacks[i], STACK_BYTES, go_round, &flow[i]);
@@ -72,8 +76,10 @@ HY_TEST(check_switch, every_register_is_kept)
     for (int i = 0; i < ROUNDS; i++)
         probe(&home, &flow[0]);
     HY_CHECK_EQ(home.wrong, 0);
-    for (int i = 0; i < CONTEXTS; i++)
+    for (int i = 0; i < CONTEXTS; i++) {
+        hyi_note_destroy(&notes[i]);
         HY_CHECK_EQ(flow[i].wrong, 0);
+    }
     HY_CHECK_EQ(misaligned, 0);
     HY_CHECK_EQ(wrong_argument, 0);
 }
@@ -122,12 +128,15 @@ static void echo(void *arg, void *value)
 HY_TEST(check_switch, values_travel)
 {
     static char stack[STACK_BYTES] __attribute__((aligned(64)));
+    struct hyi_stack_note note;
     int step = 3;
     char *value = NULL;
 
+    hyi_note_create(&note, stack, sizeof(stack));
     echo_sp = hy_arch_context_make(stack, STACK_BYTES, echo, &step);
     for (int i = 0; i < 10; i++)
         value = hy_arch_switch(&main_sp, echo_sp, value);
+    hyi_note_destroy(&note);
     HY_CHECK_EQ((intptr_t)value, 30);
 }
 
@@ -135,7 +144,9 @@ HY_TEST(check_switch, values_travel)
 HY_TEST(check_switch, any_stack_end_will_do)
 {
     static char stack[STACK_BYTES + 64] __attribute__((aligned(64)));
+    struct hyi_stack_note note;
 
+    hyi_note_create(&note, stack, sizeof(stack));
     for (int skew = 0; skew < 64; skew += 7) {
         flow[0].seed = 9;
         flow[0].sp = hy_arch_context_make(stack, STACK_BYTES + (size_t)skew,
@@ -143,6 +154,7 @@ HY_TEST(check_switch, any_stack_end_will_do)
         probe(&home, &flow[0]);
         HY_CHECK_EQ(misaligned, 0);
     }
+    hyi_note_destroy(&note);
 }
 
 static hy_context env_home, env_there;

@@ -22,7 +22,7 @@
 
 /* Emulators pay for reserved addresses. */
 #ifdef HY_TEST_PLAIN
-#define LARGE ((uint64_t)1 << 30)
+#define LARGE (64 * MIB)
 #else
 #define LARGE ((uint64_t)1 << 40)
 #endif
@@ -147,7 +147,7 @@ static void mount_small(const char *size)
         snprintf(map, sizeof(map), "0 %u 1", (unsigned)getegid());
         put("/proc/self/gid_map", map);
     }
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", folder, "tmpfs", 0, size) != 0)
         _exit(SKIPPED);
 }
