@@ -81,8 +81,10 @@ HY_API hy_fiber hy_fiber_self(void);
 
 /**
  * Waits until the fiber has ended. Any thread, any fiber, any number of them.
+ * -EDEADLK: it is the caller itself; or it waits, directly or through others,
+ * for the caller to end or to unlock a mutex (see hy_mutex_lock).
  * @return 0, also for one that ended long ago or whose runtime is gone;
- * -ETIMEDOUT; -ECANCELED; -EDEADLK for oneself; -EINVAL for id 0.
+ * -ETIMEDOUT; -ECANCELED; -EDEADLK; -EINVAL for id 0.
  */
 HY_API int hy_fiber_join(hy_fiber fiber, hy_deadline until);
 

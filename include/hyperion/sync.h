@@ -49,8 +49,14 @@ typedef struct hy_wait_group {
 
 /**
  * Locks. When the mutex is free this never waits, not even when cancelled.
- * @return 0, -ETIMEDOUT, -ECANCELED, -EDEADLK when the caller holds it,
- * -EINVAL.
+ * -EDEADLK: the caller holds it; or it would wait for somebody who, directly or
+ * through others, waits for the caller: owners of mutexes and fibers that are
+ * joined, of all runtimes, and plain threads. Of those who close such a cycle
+ * at the same time exactly one is told. A deadline, here or in the others'
+ * calls, makes no difference; a call with HY_NOW closes nothing. What the
+ * caller holds it still holds: it should let go of some of it. It costs a look
+ * at each of those in the way, and nothing when the mutex is free.
+ * @return 0, -ETIMEDOUT, -ECANCELED, -EDEADLK, -EINVAL.
  */
 HY_API int hy_mutex_lock(hy_mutex *m, hy_deadline until);
 
@@ -63,7 +69,9 @@ HY_API int hy_mutex_unlock(hy_mutex *m);
 /**
  * Unlocks m, waits for a signal, locks m again: it is held on every return
  * (but -EPERM and -EINVAL), and locking it again neither times out nor is
- * cancelled. A return of 0 follows a signal meant for this waiter, yet the
+ * cancelled, nor is it refused: who holds another mutex meanwhile may so close
+ * a cycle, which lasts until another one in it gives up. (While it waits for m,
+ * others do see it, and their calls that close a cycle are refused.) A return of 0 follows a signal meant for this waiter, yet the
  * condition may have changed since: check it in a loop.
  * @return 0, -ETIMEDOUT, -ECANCELED, -EPERM when the caller does not hold m,
  * -EINVAL.

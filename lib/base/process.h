@@ -77,6 +77,12 @@ struct hyi_process {
      * old fiber handles are safe to look up (lib/runtime/core.h). */
     _Atomic(struct hy_runtime *) runtime[HYI_RUNTIMES_MOST];
     _Atomic bool runtime_lock; /* init and destroy */
+
+    /* Records of plain threads, never freed (lib/runtime/thread.c), and who
+     * confirms a cycle of waits (lib/runtime/waits.c). */
+    _Atomic(struct hyi_thread_block *) threads;
+    _Atomic uintptr_t thread_key;  /* a pthread_key_t and 1; 0: none yet */
+    _Atomic uint32_t waits_holder; /* process id, for the child of a fork */
 };
 
 extern struct hyi_process hyi_process;

@@ -32,6 +32,7 @@
 #include "os.h"
 #include "park.h"
 #include "stack.h"
+#include "thread.h"
 #include "wheel.h"
 
 enum {
@@ -280,6 +281,25 @@ static inline bool hyi_fiber_is_cancelled(const struct hyi_fiber *f)
 /* A free slot for a fiber spawned by the worker, or by a thread (NULL). */
 int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out);
 void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
+
+/* What a fiber waits for (waits.h): behind the slots of a segment there is one
+   agent for each. A slot that reads as zero, after its runtime's end, has none.
+   Any pointer to a slot will do, however old. */
+static inline struct hyi_agent *hyi_fiber_agent(const struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+    size_t index = life >> HYI_LIFE_FLAGS_LOG2 & (HYI_FIBERS_MOST - 1);
+    unsigned log2 = HYI_TABLE_FIRST_LOG2;
+
+    if (hyi_generation(life) == 0)
+        return NULL;
+    if (index >> HYI_TABLE_FIRST_LOG2 != 0) {
+        log2 = hyi_log2_floor(index);
+        index -= (size_t)1 << log2;
+    }
+    f += ((size_t)1 << log2) - index;
+    return (struct hyi_agent *)(uintptr_t)f + index;
+}
 
 /* The slot that an id names, NULL when there was never one. */
 struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **rt);

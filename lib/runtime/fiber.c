@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "options.h"
+#include "waits.h"
 
 static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
                                     HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED;
@@ -234,12 +235,59 @@ static bool leave_joiners(struct hyi_fiber *f, uint64_t generation,
     return true;
 }
 
+/* Whether to look for a cycle. Not when the joined fiber is of this thread and
+   does not wait: when it does it looks itself, and sees what this thread has
+   published before. */
+static inline bool may_close_cycle(const struct hyi_fiber *f)
+{
+    const struct hyi_worker *w = hyi_worker_self;
+
+    if (w == NULL ||
+        atomic_load_explicit(&w->rt->active, memory_order_relaxed) != 1 ||
+        atomic_load_explicit(&f->worker, memory_order_relaxed) != w)
+        hyi_waits_fence();
+    return hyi_waits_any(hyi_fiber_agent(f));
+}
+
+/* Whether the caller, who stands among the joiners, closes a cycle; it stands
+   there no more then. */
+static __attribute__((noinline)) bool
+join_closes_cycle(struct hyi_fiber *f, uint64_t generation,
+                  struct hyi_waiter *waiter, uintptr_t me)
+{
+    bool closes;
+
+    if (!hyi_waits_return(me, (uintptr_t)f))
+        return false;
+    hyi_waits_confirm_begin();
+    closes = hyi_waits_confirm(me) && leave_joiners(f, generation, waiter);
+    if (closes)
+        hyi_waits_end_join(hyi_token_agent(me));
+    hyi_waits_confirm_end();
+    return closes;
+}
+
+/* Parks the caller, who stands among the joiners. */
+static int await_end(struct hyi_fiber *f, uint64_t generation,
+                     struct hyi_waiter *waiter, hy_deadline until)
+{
+    int r = hyi_park(waiter, until);
+
+    if (r != 0 && !leave_joiners(f, generation, waiter)) {
+        hyi_park_claimed(waiter);
+        r = 0;
+    }
+    return r;
+}
+
 int hy_fiber_join(hy_fiber fiber, hy_deadline until)
 {
     uint64_t generation = hyi_generation(fiber.id);
+    struct hyi_agent *agent;
     struct hyi_waiter waiter;
     struct hyi_fiber *f;
     hy_runtime *rt;
+    uintptr_t me;
     int r;
 
     if (fiber.id == 0)
@@ -257,11 +305,17 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
         f->joiners->prev = &waiter;
     f->joiners = &waiter;
     hyi_fiber_unlock(f);
-    r = hyi_park(&waiter, until);
-    if (r != 0 && !leave_joiners(f, generation, &waiter)) {
-        hyi_park_claimed(&waiter);
-        r = 0;
-    }
+    if (until == HY_NOW)
+        return await_end(f, generation, &waiter, until);
+    me = hyi_token_self();
+    agent = hyi_token_agent(me);
+    hyi_waits_join(agent, fiber.id);
+    if (HYI_UNLIKELY(may_close_cycle(f)) &&
+        join_closes_cycle(f, generation, &waiter, me))
+        r = -EDEADLK;
+    else
+        r = await_end(f, generation, &waiter, until);
+    hyi_waits_end_join(agent);
     return r;
 }
 

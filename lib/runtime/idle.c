@@ -28,12 +28,13 @@
 
 #include "arch.h"
 #include "order.h"
+#include "waits.h"
 
 enum {
     SPINS = 100, /* looks before the sleep: a microsecond or so, a tenth of
                     what the sleep itself costs the waker */
     REPORTED_MOST = 64,
-    MESSAGE_BYTES = 160,
+    MESSAGE_BYTES = 256,
     GRACE_NS = 1000000 /* no store stays unseen for as long */
 };
 
@@ -177,7 +178,7 @@ void hyi_report_deadlock(hy_runtime *rt)
 {
     size_t used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
     unsigned reported = 0;
-    char message[MESSAGE_BYTES];
+    char message[MESSAGE_BYTES], what[MESSAGE_BYTES / 2];
 
     for (size_t i = 0; i < used && rt->report.write != NULL; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);
@@ -185,12 +186,11 @@ void hyi_report_deadlock(hy_runtime *rt)
 
         if (!(life & HYI_LIFE_LIVE) || ++reported > REPORTED_MOST)
             continue;
+        hyi_waits_describe(f, what, sizeof(what));
         snprintf(message, sizeof(message),
                  "deadlock in runtime \"%s\": fiber \"%s\" (%#llx) waits: %s",
                  rt->name, f->name != NULL ? f->name : "",
-                 (unsigned long long)hyi_fiber_id(rt, life).id,
-                 hyi_wait_name((enum hyi_wait)atomic_load_explicit(
-                     &f->wait, memory_order_relaxed)));
+                 (unsigned long long)hyi_fiber_id(rt, life).id, what);
         hyi_report(rt, HY_REPORT_ERROR, message);
     }
 }

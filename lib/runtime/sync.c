@@ -16,13 +16,14 @@
  * is woken exactly once. The object is not touched after the last wake's lock
  * was released: the woken one may free it.
  *
- * Upstream: users. Downstream: park.h, lock.h.
+ * Upstream: users. Downstream: park.h, lock.h, waits.h.
  */
 #include <hyperion/sync.h>
 
 #include <errno.h>
 
 #include "core.h"
+#include "waits.h"
 
 #define HYI_OVERLAY __attribute__((may_alias))
 
@@ -104,22 +105,27 @@ static void wake_all(struct hyi_waiter *waiter)
     }
 }
 
+/* Takes a waiter that gives up out of the queue; false when it was claimed. */
+static bool leave(struct object *o, struct hyi_waiter *waiter)
+{
+    bool stood;
+
+    hyi_lock(&o->queue.lock);
+    stood = waiter->user != 0;
+    if (stood)
+        cut(&o->queue, waiter);
+    hyi_unlock(&o->queue.lock);
+    return stood;
+}
+
 /* Parks a waiter that stands in the queue. When it gives up it leaves the
    queue; when it was claimed meanwhile it waits for the wake and was served. */
 static int wait_in(struct object *o, struct hyi_waiter *waiter,
                    hy_deadline until)
 {
     int r = hyi_park(waiter, until);
-    bool served;
 
-    if (r == 0)
-        return 0;
-    hyi_lock(&o->queue.lock);
-    served = waiter->user == 0;
-    if (!served)
-        cut(&o->queue, waiter);
-    hyi_unlock(&o->queue.lock);
-    if (!served)
+    if (r == 0 || leave(o, waiter))
         return r;
     hyi_park_claimed(waiter);
     return 0;
@@ -127,17 +133,6 @@ static int wait_in(struct object *o, struct hyi_waiter *waiter,
 
 /* --- mutex ------------------------------------------------------------------
  */
-
-static _Thread_local char thread_token
-    __attribute__((tls_model("initial-exec"), aligned(8)));
-
-/* Who locks: the address of the fiber's slot, or one of the thread. */
-static uintptr_t self(void)
-{
-    struct hyi_fiber *f = hyi_fiber_running();
-
-    return f != NULL ? (uintptr_t)f : (uintptr_t)&thread_token;
-}
 
 static bool try_lock(struct object *m, uintptr_t me)
 {
@@ -179,8 +174,31 @@ static void unmark(struct object *m)
     hyi_unlock(&m->queue.lock);
 }
 
+/* Whether the caller, who stands in the queue, closes a cycle of waits; it
+   stands there no more then. */
+static bool lock_closes_cycle(struct object *m, struct hyi_waiter *waiter,
+                              uintptr_t me)
+{
+    uintptr_t owner;
+    bool closes;
+
+    hyi_waits_fence();
+    owner = atomic_load_explicit(&m->value, memory_order_acquire) &
+            ~(uintptr_t)WAITED_FOR;
+    if (HYI_LIKELY(!hyi_waits_any(hyi_token_agent(owner))) ||
+        !hyi_waits_return(me, owner))
+        return false;
+    hyi_waits_confirm_begin();
+    closes = hyi_waits_confirm(me) && leave(m, waiter);
+    if (closes)
+        hyi_waits_end(hyi_token_agent(me));
+    hyi_waits_confirm_end();
+    return closes;
+}
+
 static int lock_slowly(struct object *m, uintptr_t me, hy_deadline until)
 {
+    struct hyi_agent *agent = hyi_token_agent(me);
     struct hyi_waiter waiter;
     bool mine;
     int r;
@@ -191,7 +209,12 @@ static int lock_slowly(struct object *m, uintptr_t me, hy_deadline until)
     hyi_unlock(&m->queue.lock);
     if (mine)
         return 0;
-    r = wait_in(m, &waiter, until);
+    hyi_waits_mutex(agent, &m->value);
+    if (lock_closes_cycle(m, &waiter, me))
+        r = -EDEADLK;
+    else
+        r = wait_in(m, &waiter, until);
+    hyi_waits_end(agent);
     if (r != 0)
         unmark(m);
     return r;
@@ -200,7 +223,7 @@ static int lock_slowly(struct object *m, uintptr_t me, hy_deadline until)
 int hy_mutex_lock(hy_mutex *mutex, hy_deadline until)
 {
     struct object *m = (struct object *)mutex;
-    uintptr_t me = self();
+    uintptr_t me = hyi_token_self();
 
     if (m == NULL)
         return -EINVAL;
@@ -245,7 +268,7 @@ static bool hand_over(struct object *m)
 int hy_mutex_unlock(hy_mutex *mutex)
 {
     struct object *m = (struct object *)mutex;
-    uintptr_t me = self(), value;
+    uintptr_t me = hyi_token_self(), value;
 
     if (m == NULL)
         return -EINVAL;
@@ -264,10 +287,12 @@ int hy_mutex_unlock(hy_mutex *mutex)
 /* --- cond -------------------------------------------------------------------
  */
 
-/* Whatever happens, the mutex is the caller's again. */
+/* Whatever happens, the mutex is the caller's again. It cannot refuse to close
+   a cycle, so it does not look for one; but others see that it waits. */
 static void lock_for_certain(struct object *m)
 {
-    uintptr_t me = self();
+    uintptr_t me = hyi_token_self();
+    struct hyi_agent *agent = hyi_token_agent(me);
     struct hyi_waiter waiter;
     bool mine;
 
@@ -277,8 +302,12 @@ static void lock_for_certain(struct object *m)
     hyi_lock(&m->queue.lock);
     mine = lock_or_append(m, &waiter, me);
     hyi_unlock(&m->queue.lock);
-    if (!mine)
-        hyi_park_claimed(&waiter);
+    if (mine)
+        return;
+    hyi_waits_mutex(agent, &m->value);
+    hyi_waits_fence();
+    hyi_park_claimed(&waiter);
+    hyi_waits_end(agent);
 }
 
 int hy_cond_wait(hy_cond *cond, hy_mutex *mutex, hy_deadline until)
@@ -291,7 +320,7 @@ int hy_cond_wait(hy_cond *cond, hy_mutex *mutex, hy_deadline until)
     if (c == NULL || m == NULL)
         return -EINVAL;
     if ((atomic_load_explicit(&m->value, memory_order_relaxed) &
-         ~(uintptr_t)WAITED_FOR) != self())
+         ~(uintptr_t)WAITED_FOR) != hyi_token_self())
         return -EPERM;
     hyi_waiter_init(&waiter, HYI_WAIT_COND);
     hyi_lock(&c->queue.lock);

@@ -4,6 +4,9 @@
  *      index 0 .. 4095      4096 .. 8191   8192 .. 16383   ...
  *      table[0]             table[1]       table[2]        each one mapping
  *
+ *      a mapping: | slots ... | agents ... |      as many of the one as of the
+ *                                                 other (hyi_fiber_agent)
+ *
  * A worker keeps a few free slots, so that spawning and ending touch nothing
  * shared. Small limits (fibers_max below 1,024 a worker) are kept exactly: then
  * a slot goes back at once.
@@ -20,6 +23,7 @@
 #include <string.h>
 
 #include "process.h"
+#include "waits.h"
 
 enum { EXACT_BELOW = 1024 };
 
@@ -38,7 +42,7 @@ static size_t segment_bytes(unsigned segment)
 {
     unsigned log2 = HYI_TABLE_FIRST_LOG2 + (segment == 0 ? 0 : segment - 1);
 
-    return sizeof(struct hyi_fiber) << log2;
+    return (sizeof(struct hyi_fiber) + sizeof(struct hyi_agent)) << log2;
 }
 
 struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index)
@@ -286,6 +290,7 @@ void hyi_table_reset(hy_runtime *rt)
         uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
 
         if (life & HYI_LIFE_LIVE) {
+            hyi_waits_end(hyi_fiber_agent(f));
             wake_all(bury(f));
             life = atomic_load_explicit(&f->life, memory_order_relaxed);
         }
