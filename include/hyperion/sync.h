@@ -71,8 +71,9 @@ HY_API int hy_mutex_unlock(hy_mutex *m);
  * (but -EPERM and -EINVAL), and locking it again neither times out nor is
  * cancelled, nor is it refused: who holds another mutex meanwhile may so close
  * a cycle, which lasts until another one in it gives up. (While it waits for m,
- * others do see it, and their calls that close a cycle are refused.) A return of 0 follows a signal meant for this waiter, yet the
- * condition may have changed since: check it in a loop.
+ * others do see it, and their calls that close a cycle are refused.) A return
+ * of 0 follows a signal meant for this waiter, yet the condition may have
+ * changed since: check it in a loop.
  * @return 0, -ETIMEDOUT, -ECANCELED, -EPERM when the caller does not hold m,
  * -EINVAL.
  */
