@@ -344,8 +344,8 @@ void hyi_worker_run(struct hyi_worker *w);
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f, int target);
 
-/* Gives what stands in the inbox of a worker without a thread to worker 0;
-   unstarted fibers all. */
+/* Gives what stands in the inbox of a worker without a thread to whom it may
+   concern: unstarted fibers to worker 0. */
 void hyi_worker_redirect(struct hyi_worker *w);
 
 /* An unstarted fiber that nobody may steal. */

@@ -427,7 +427,7 @@ static bool has_started_elsewhere(hy_runtime *rt)
 }
 
 /* From now on worker 0 is the only one: it gets what was sent to the others.
-   Partner: the look at active in hyi_worker_spawned. */
+   Partner: the look at active in hyi_post. */
 static int adopt(hy_runtime *rt)
 {
     if (rt->active == 1)

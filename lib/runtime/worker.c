@@ -261,6 +261,15 @@ static bool has_fresh(const struct hyi_worker *w)
 /* --- inbox ------------------------------------------------------------------
  */
 
+/* Polled, a runtime has its first worker alone. What is read is there for ever,
+   so a poster may be late. */
+static bool has_thread(const struct hyi_worker *w)
+{
+    return w->index == 0 ||
+           atomic_load_explicit(&w->rt->active, memory_order_seq_cst) >
+               w->index;
+}
+
 void hyi_post(struct hyi_fiber *f, unsigned reason)
 {
     struct hyi_worker *w;
@@ -280,6 +289,10 @@ void hyi_post(struct hyi_fiber *f, unsigned reason)
     } while (!atomic_compare_exchange_weak_explicit(
         &w->inbox, &first, f, memory_order_seq_cst, memory_order_relaxed));
     hyi_worker_kick(w);
+    /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker
+       without a thread: either it finds the post, or this finds it. */
+    if (HYI_UNLIKELY(!has_thread(w)))
+        hyi_worker_redirect(w);
 }
 
 /* Makes a parked fiber run with a result, unless a wake was faster. */
@@ -835,6 +848,15 @@ const struct hyi_parker hyi_worker_parker = {parker_now, parker_init,
 /* --- coming and going -------------------------------------------------------
  */
 
+/* Nobody has started here, so a cancel alone finds nobody parked: whom it was
+   meant for has ended, or will see it at its first wait. */
+static bool is_of_no_use(const struct hyi_worker *w, const struct hyi_fiber *f,
+                         unsigned reasons)
+{
+    return reasons == HYI_POST_CANCEL && !has_thread(w) &&
+           atomic_load_explicit(&f->worker, memory_order_seq_cst) == w;
+}
+
 void hyi_worker_redirect(struct hyi_worker *w)
 {
     struct hyi_fiber *f =
@@ -845,9 +867,11 @@ void hyi_worker_redirect(struct hyi_worker *w)
         unsigned reasons =
             atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
 
-        atomic_store_explicit(&f->worker, &w->rt->worker[0],
-                              memory_order_seq_cst);
-        hyi_post(f, reasons);
+        if (reasons & HYI_POST_SPAWN)
+            atomic_store_explicit(&f->worker, &w->rt->worker[0],
+                                  memory_order_seq_cst);
+        if (!is_of_no_use(w, f, reasons))
+            hyi_post(f, reasons);
         f = next;
     }
 }
@@ -877,10 +901,6 @@ void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
     /* Release: pairs with is_parked_here, of a life before this. */
     atomic_store_explicit(&f->worker, to, memory_order_release);
     hyi_post(f, HYI_POST_SPAWN);
-    /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker
-       without a thread: either it finds the post, or this finds it. */
-    if (atomic_load(&rt->active) <= at)
-        hyi_worker_redirect(to);
 }
 
 void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)

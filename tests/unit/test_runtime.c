@@ -13,6 +13,7 @@
 #include <hyperion/runtime.h>
 #include <hyperion/sync.h>
 
+#include "core.h"
 #include "fail.h"
 #include "hy_test.h"
 #include "os.h"
@@ -712,6 +713,34 @@ HY_TEST(runtime, a_poll_leaves_the_fibers_of_other_workers)
     HY_CHECK_EQ(hy_event_set(&event), 0);
     HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), -EBUSY);
     run_to_the_end(rt);
+}
+
+/* A cancel whose thread came too late: the fiber has ended, its worker's thread
+   too, and now it posts. The fibers to come in that slot are none the worse. */
+HY_TEST(runtime, a_poll_after_a_late_post_to_another_worker)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options second = HY_FIBER_OPTIONS_INIT;
+    atomic_int cancelled = 0;
+    hy_runtime *rt;
+    hy_fiber fiber;
+
+    o.workers = 2;
+    o.fibers_max = 1; /* one slot for all */
+    second.worker = 2;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &second, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    hyi_post(hyi_fiber_at(rt, 0), HYI_POST_CANCEL);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &cancelled, NULL, &fiber),
+                0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(fiber), 0);
+    while (hy_runtime_poll(rt, HY_NOW) == 1)
+        ;
+    HY_CHECK_EQ(cancelled, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
 /* --- what is refused --------------------------------------------------------
