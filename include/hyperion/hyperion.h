@@ -12,6 +12,7 @@
 #include <hyperion/heap.h>
 #include <hyperion/index.h>
 #include <hyperion/jit.h>
+#include <hyperion/local.h>
 #include <hyperion/monitor.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>

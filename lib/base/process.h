@@ -14,7 +14,13 @@
 #include <stdint.h>
 
 struct hy_runtime;
-enum { HYI_RUNTIMES_MOST = 256 };
+enum { HYI_RUNTIMES_MOST = 256, HYI_FLS_KEYS = 256 };
+
+/* A key of fiber-local values (lib/runtime/local.c). */
+struct hyi_fls {
+    _Atomic uint32_t version; /* odd: it exists */
+    void (*_Atomic destructor)(void *value);
+};
 
 /* What the kernel was found to offer; probed once, any thread may race. */
 enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
@@ -83,6 +89,7 @@ struct hyi_process {
     _Atomic(struct hyi_thread_block *) threads;
     _Atomic uintptr_t thread_key;  /* a pthread_key_t and 1; 0: none yet */
     _Atomic uint32_t waits_holder; /* process id, for the child of a fork */
+    struct hyi_fls fls[HYI_FLS_KEYS];
 };
 
 extern struct hyi_process hyi_process;

@@ -12,6 +12,7 @@
 #include <hyperion/base.h>
 
 #include "annotate.h"
+#include "locals.h"
 #include "lock.h"
 
 enum {
@@ -23,11 +24,12 @@ enum {
 };
 
 struct hyi_stack {
-    struct hyi_stack *next; /* in a pool */
-    char *low;              /* lowest usable address */
-    void *_Atomic owner;    /* the fiber on it; read by the fault handler */
-    uint32_t color;         /* bytes left free at the top */
-    bool noted;             /* note was created */
+    struct hyi_stack *next;    /* in a pool */
+    char *low;                 /* lowest usable address */
+    void *_Atomic owner;       /* the fiber on it; read by the fault handler */
+    uint32_t color;            /* bytes left free at the top */
+    bool noted;                /* note was created */
+    struct hyi_locals *locals; /* of the fiber on it (locals.h) */
     struct hyi_stack_note note;
 };
 

@@ -281,6 +281,15 @@ void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
     wake_all(joiners);
 }
 
+static void discard_locals(struct hyi_fiber *f)
+{
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
+
+    if (stack != NULL)
+        hyi_locals_discard(&stack->locals);
+}
+
 void hyi_table_reset(hy_runtime *rt)
 {
     uint64_t last = rt->generation_first;
@@ -291,6 +300,7 @@ void hyi_table_reset(hy_runtime *rt)
 
         if (life & HYI_LIFE_LIVE) {
             hyi_waits_end(hyi_fiber_agent(f));
+            discard_locals(f);
             wake_all(bury(f));
             life = atomic_load_explicit(&f->life, memory_order_relaxed);
         }

@@ -47,9 +47,11 @@ static void at_exit(void *arg)
     struct hyi_thread *t = arg;
     pthread_key_t key;
 
+    hyi_locals_round(&t->locals);
     if (++t->exits < ROUNDS && key_find(&key) == 0 &&
         pthread_setspecific(key, t) == 0)
         return;
+    hyi_locals_discard(&t->locals);
     known = NULL;
     hyi_thread_token_known = 0;
     /* Release: pairs with the acquire in take_from. */

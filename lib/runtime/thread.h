@@ -1,6 +1,6 @@
 /*
  * thread.h - what the library keeps of a plain thread: its part in the graph of
- * waits (waits.h).
+ * waits (waits.h) and its local values (locals.h).
  *
  * A record is made when a thread first needs one and is used again after the
  * thread's end; its memory is never freed, so that others may look at it at any
@@ -16,6 +16,7 @@
 
 #include "bits.h"
 #include "check.h"
+#include "locals.h"
 
 /* Who waits for whom: a fiber's is beside its slot, a thread's in its record.
    Written by its agent; waits.h says how others read it. */
@@ -27,6 +28,7 @@ struct hyi_agent {
 struct hyi_thread {
     struct hyi_agent agent HYI_ALIGNED;
     _Atomic bool in_use;
+    struct hyi_locals *locals; /* its own (locals.h) */
     unsigned exits; /* rounds of destructors that the thread's end has seen */
 };
 

@@ -725,6 +725,16 @@ static void become_last(struct hyi_worker *w)
     w->current = &w->last;
 }
 
+/* The fiber's function has returned, and its values go. */
+static inline void end_locals(struct hyi_worker *w)
+{
+    struct hyi_stack *stack =
+        atomic_load_explicit(&w->current->stack, memory_order_relaxed);
+
+    if (HYI_UNLIKELY(stack->locals != NULL))
+        hyi_locals_end(&stack->locals);
+}
+
 /* Who is continued when the last fiber of a stack has ended. */
 static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
 {
@@ -755,6 +765,7 @@ static HYI_NOT_INSTRUMENTED void *fiber_main(void)
     note_arrive(w, NULL);
     do {
         w->start_entry(w->start_arg);
+        end_locals(w);
         become_last(w);
         next = pick(w);
     } while (take_over(w, next));

@@ -210,6 +210,49 @@ HY_TEST(runtime_waits, of_threads_and_of_both)
     cycle_with_threads(8, 42);
 }
 
+/* Both are awake and close it within nanoseconds of each other. */
+static _Atomic unsigned arrived;
+
+enum { COLLISIONS = 1000 };
+
+static void meet(unsigned all)
+{
+    arrived++;
+    for (unsigned spins = 1; arrived < all; spins++)
+        if (spins % 256 == 0)
+            hy_fiber_yield();
+}
+
+static void *collide(void *arg)
+{
+    struct link *me = arg, *next = &chain[(me - chain + 1) % links];
+
+    for (unsigned round = 1; round <= COLLISIONS; round++) {
+        hy_mutex_lock(&me->mutex, HY_FOREVER);
+        meet(links * (2 * round - 1));
+        if (hy_mutex_lock(&next->mutex, HY_FOREVER) == 0)
+            hy_mutex_unlock(&next->mutex);
+        else
+            refused++;
+        hy_mutex_unlock(&me->mutex);
+        meet(links * 2 * round);
+    }
+    return NULL;
+}
+
+HY_TEST(runtime_waits, of_two_who_close_it_together_one_is_refused)
+{
+    pthread_t thread[2];
+
+    prepare(2);
+    arrived = 0;
+    for (int i = 0; i < 2; i++)
+        HY_CHECK_EQ(pthread_create(&thread[i], NULL, collide, &chain[i]), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    HY_CHECK(refused <= COLLISIONS);
+}
+
 /* --- what is none -----------------------------------------------------------
  */
 
@@ -302,6 +345,48 @@ HY_TEST(runtime_waits, slots_that_are_used_again_close_nothing)
     }
 }
 
+/* The joiner of the slot's former fiber owns first and is ready to run, but did
+   not run yet, when the slot's next fiber wants it. */
+static void want_first_of_joiner(void *arg)
+{
+    (void)arg;
+    results[1] = hy_mutex_lock(&first, HY_FOREVER);
+    hy_mutex_unlock(&first);
+}
+
+static void spawn_into_slot(void *arg)
+{
+    hy_fiber *former = arg, f;
+
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, want_first_of_joiner, NULL, NULL, &f), 0);
+    results[2] = (f.id ^ former->id) << 42 == 0;
+}
+
+static void own_first_and_join(void *arg)
+{
+    static hy_fiber f;
+
+    (void)arg;
+    hy_mutex_lock(&first, HY_FOREVER);
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, &f), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, spawn_into_slot, &f, NULL, NULL), 0);
+    results[0] = hy_fiber_join(f, HY_FOREVER);
+    hy_mutex_unlock(&first);
+}
+
+HY_TEST(runtime_waits, a_join_that_is_over_closes_nothing)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    results[1] = 1;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, own_first_and_join, NULL, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(results[0], 0);
+    HY_CHECK_EQ(results[1], 0);
+    HY_CHECK_EQ(results[2], 1); /* it was the same slot */
+}
+
 HY_TEST(runtime_waits, two_who_join_each_other)
 {
     hy_runtime *rt = make(1, 0);
@@ -354,6 +439,43 @@ HY_TEST(runtime_waits, a_condition_that_locks_again_is_seen)
     run_to_the_end(rt);
     HY_CHECK_EQ(results[0], 0);
     HY_CHECK_EQ(results[1], -EDEADLK);
+}
+
+static void own_second_want_first(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(hy_after(MS));
+    hy_mutex_lock(&second, HY_FOREVER);
+    results[1] = hy_mutex_lock(&first, hy_after(20 * MS));
+    hy_mutex_unlock(&second);
+}
+
+static void signal_and_look_on(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(hy_after(4 * MS));
+    hy_cond_signal(&changed);
+    hy_fiber_sleep(hy_after(MS));
+    results[2] = hy_mutex_lock(&first, hy_after(MS));
+    results[3] = 1;
+}
+
+/* The cycle that the condition closes lasts until the deadline of one in it; a
+   third one's walk comes to an end. */
+HY_TEST(runtime_waits, a_cycle_of_others_is_left)
+{
+    hy_runtime *rt = make(1, 3);
+
+    reset();
+    memset(&changed, 0, sizeof(changed));
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, own_second_want_first, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, signal_and_look_on, NULL, NULL, NULL), 0);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(results[0], 0);
+    HY_CHECK_EQ(results[1], -ETIMEDOUT);
+    HY_CHECK_EQ(results[2], -ETIMEDOUT);
+    HY_CHECK_EQ(results[3], 1);
 }
 
 /* --- mutexes that are freed at once -----------------------------------------
