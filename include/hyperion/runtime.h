@@ -128,7 +128,8 @@ HY_API int hy_runtime_wait(hy_runtime *rt, hy_deadline until);
  * Runs fibers on the calling thread for a while, for programs that have a loop
  * of their own. The runtime then has this one worker only; calls come from one
  * thread, always the same while fibers live. Until the deadline it runs what is
- * ready and waits for more; with HY_NOW it runs what is ready now, once.
+ * ready and waits for more; with HY_NOW it runs what is ready now, once. When
+ * nothing is, a simulated runtime's time jumps to the next deadline.
  * @return 1 when more can run at once, 0 when all fibers wait or none is left,
  * -EBUSY when the runtime runs otherwise, or when fibers are parked that other
  * workers have started (after -EDEADLK: run again instead), -EDEADLK as

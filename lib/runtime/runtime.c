@@ -477,12 +477,14 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         hyi_worker_run(w);
         w->bounded = false;
         w->special = rt->seed != 0;
-        if (w->bound_reached || ready_count(w) != 0)
-            return ready_count(w) != 0 || atomic_load(&rt->stop) == 1;
+        if (ready_count(w) != 0)
+            return 1;
         if (hyi_runtime_live(rt) == 0)
             return 0;
         if (rt->seed != 0 && w->wheel.count != 0) {
             hyi_worker_idle(w);
+            if (until == HY_NOW)
+                return 1; /* the time has come for somebody */
             continue;
         }
         if ((rt->flags & HY_RUNTIME_CLOSED) && w->wheel.count == 0 &&

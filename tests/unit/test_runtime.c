@@ -700,6 +700,36 @@ static void wait_for_event(void *arg)
     HY_CHECK_EQ(hy_event_wait(arg, HY_FOREVER), 0);
 }
 
+/* A loop that only ever polls at once is told all the same. */
+HY_TEST(runtime, a_poll_at_once_finds_a_deadlock)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_event event = {{0}};
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_for_event, &event, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), -EDEADLK);
+    HY_CHECK_EQ(hy_event_set(&event), 0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime, a_poll_at_once_lets_virtual_time_jump)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    int rounds = 0, calls = 0;
+    hy_runtime *rt;
+
+    o.seed = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_rounds, &rounds, NULL, NULL), 0);
+    while (hy_runtime_poll(rt, HY_NOW) == 1 && calls < 100)
+        calls++;
+    HY_CHECK_EQ(rounds, 4);
+    HY_CHECK(calls < 100);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 /* A started fiber keeps its worker; a poll has the first one only. */
 HY_TEST(runtime, a_poll_leaves_the_fibers_of_other_workers)
 {
