@@ -199,14 +199,20 @@ typedef void (*hy_index_release)(void *ctx, uint64_t id, uint64_t payload);
 
 /**
  * From now on release is called once for each payload whose vector was removed
- * or replaced: by the writer's calls and by hy_index_destroy, at a later change
- * or checkpoint, never by the change itself. It must not call the index. Where
- * the process ended in between, it is called for the rest after the reopening;
- * so set it before the first change. NULL: nobody is told. 0, or -EINVAL. The
- * writer's call.
+ * or replaced: by the writer's calls and by hy_index_destroy, at a later
+ * change, checkpoint or reclaim, never by the change itself. It must not call
+ * the index. Where the process ended in between, it is called for the rest
+ * after the reopening; so set it before the first of these calls. NULL: nobody
+ * is told. 0, or -EINVAL. The writer's call.
  */
 HY_API int hy_index_release_set(hy_index *index, hy_index_release release,
                                 void *ctx);
+
+/**
+ * Calls release now for all that it would be called for later, but for what is
+ * pinned: for who needs the room. 0, or -EINVAL. The writer's call.
+ */
+HY_API int hy_index_reclaim(hy_index *index);
 
 /**
  * Makes all that was inserted and removed durable, all or none of it. 0 (also

@@ -99,7 +99,7 @@ static int reserve_new(struct hy_index *index, const hy_index_options *o,
 static int reserve_memory(struct hy_index *index, const hy_index_options *o)
 {
     hy_pager_options options = HY_PAGER_OPTIONS_INIT;
-    bool may_create = !(o->flags & HY_INDEX_EXISTING) && o->dim != 0;
+    bool may_create = !(o->flags & HY_INDEX_EXISTING);
     int r;
 
     options.path = o->path;
@@ -112,11 +112,9 @@ static int reserve_memory(struct hy_index *index, const hy_index_options *o)
     r = hy_pager_reserve(&index->pager, 0, &options);
     if (r == 0)
         compare_sizes(o, index->pager);
-    else if (r == -EINVAL && may_create)
+    else if (r == -EINVAL && may_create && o->dim != 0)
         r = reserve_new(index, o, &options); /* there is none yet */
-    else if (r == -ENOENT && !(o->flags & HY_INDEX_EXISTING))
-        r = -EINVAL; /* a new file needs a dim, and none is made */
-    return r;
+    return r; /* -EINVAL: a new file needs a dim, and none is made */
 }
 
 /* A file is new when nothing was ever written to its first page. */
@@ -311,6 +309,14 @@ int hy_index_release_set(hy_index *index, hy_index_release release, void *ctx)
         return -EINVAL;
     index->rows.release = release;
     index->rows.release_ctx = ctx;
+    return 0;
+}
+
+int hy_index_reclaim(hy_index *index)
+{
+    if (index == NULL)
+        return -EINVAL;
+    hyi_rows_reclaim(&index->rows);
     return 0;
 }
 

@@ -540,11 +540,22 @@ int hyi_rows_payload(const struct rows *rows, uint64_t id, uint64_t *payload)
     return r;
 }
 
+/* A payload that nobody was told of is left for the next opening to find: who
+ * opened this one may only have looked, or have been refused what came next. */
+static bool is_to_be_told_later(const struct rows *rows, uint64_t row)
+{
+    unsigned i = segment_of(row);
+
+    return rows->release == NULL &&
+           rows->segments[i].payloads[row - segment_first(i)] != 0;
+}
+
 void hyi_rows_close(struct rows *rows)
 {
     for (int i = 0; i < EPOCHS; i++) {
         for (size_t k = 0; k < rows->retired[i].count; k++)
-            free_row(rows, rows->retired[i].rows[k]);
+            if (!is_to_be_told_later(rows, rows->retired[i].rows[k]))
+                free_row(rows, rows->retired[i].rows[k]);
         free(rows->retired[i].rows);
         rows->retired[i] = (struct retired){NULL, 0, 0};
     }

@@ -485,7 +485,7 @@ HY_TEST(index, an_empty_file_becomes_an_index)
     fclose(fopen(path, "w"));
     o.path = path;
     o.reserve_bytes = 4 << 20;
-    HY_CHECK_EQ(hy_index_create(&index, &o), -EBADMSG); /* no dim */
+    HY_CHECK_EQ(hy_index_create(&index, &o), -EINVAL); /* no dim */
     o.dim = 2;
     o.flags = HY_INDEX_EXISTING;
     HY_CHECK_EQ(hy_index_create(&index, &o), -EBADMSG);

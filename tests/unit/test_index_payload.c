@@ -85,6 +85,7 @@ HY_TEST(index_payload, a_search_gives_payloads)
         hy_index_search_payloads(NULL, v, 3, NULL, hits, payloads, &count),
         -EINVAL);
     HY_CHECK_EQ(hy_index_release_set(NULL, tell, NULL), -EINVAL);
+    HY_CHECK_EQ(hy_index_reclaim(NULL), -EINVAL);
     HY_CHECK_EQ(hy_index_destroy(index), 0);
     HY_CHECK_EQ(told.all, 0); /* what is found is not released */
 }
@@ -97,6 +98,8 @@ HY_TEST(index_payload, what_was_replaced_or_removed_is_told_once)
     for (uint64_t i = 1; i <= 60; i++)
         put(index, i);
     HY_CHECK(told.all >= 45); /* some changes later at most */
+    HY_CHECK_EQ(hy_index_reclaim(index), 0);
+    check_all_told_once(&told, 50);
     HY_CHECK_EQ(hy_index_checkpoint(index), 0);
     check_all_told_once(&told, 50);
     for (uint64_t id = 0; id < 10; id++)
@@ -174,6 +177,31 @@ HY_TEST(index_payload, the_rest_is_told_after_a_kill)
     index = make(path, &told); /* and never again */
     HY_CHECK_EQ(hy_index_destroy(index), 0);
     HY_CHECK_EQ(told.all, 20);
+    unlink(path);
+    unlink(log);
+}
+
+HY_TEST(index_payload, who_only_looks_leaves_the_rest_to_be_told)
+{
+    struct told told = {{0}, 0, 0};
+    hy_index_options o = HY_INDEX_OPTIONS_INIT;
+    hy_index *index;
+    char path[200], log[210];
+    int status;
+
+    snprintf(path, sizeof(path), "/tmp/hy-payload-%d", (int)getpid());
+    snprintf(log, sizeof(log), "%s.log", path);
+    unlink(path);
+    status = hy_test_child(be_killed, path);
+    HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    o.metric = HY_METRIC_L2;
+    o.path = path;
+    HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+    HY_CHECK_EQ(hy_index_destroy(index), 0); /* told nobody */
+    index = make(path, &told);
+    HY_CHECK_EQ(hy_index_destroy(index), 0);
+    HY_CHECK_EQ(told.wrong, 0);
+    HY_CHECK_EQ(told.all, 11);
     unlink(path);
     unlink(log);
 }
