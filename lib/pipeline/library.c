@@ -345,6 +345,10 @@ int hyi_library_put(struct library *library, const struct entry *entry)
     if (r != 0)
         return r;
     document = make_document(library, entry);
+    if (document == NULL) { /* what has just gone may leave the room */
+        hy_index_reclaim(library->index);
+        document = make_document(library, entry);
+    }
     if (document == NULL)
         return -ENOMEM;
     r = hy_index_insert_encoded(library->index, entry->id, entry->vector,

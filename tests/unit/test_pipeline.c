@@ -294,6 +294,54 @@ HY_TEST(pipeline, a_full_store_is_told_and_keeps_what_it_has)
     HY_CHECK_EQ(hy_pipeline_close(p), 0);
 }
 
+HY_TEST(pipeline, what_is_removed_makes_room_at_once)
+{
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline *p = NULL;
+    static char text[1 << 20];
+    uint64_t id = 0;
+    int r;
+
+    o.reserve_bytes = (uint64_t)12 << 20;
+    o.lanes = 1; /* keeps the order of different ids */
+    memset(text, 'x', sizeof(text));
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+    do {
+        HY_CHECK(id < 40);
+        HY_CHECK_EQ(hy_pipeline_ingest(p, id++, text, sizeof(text), HY_FOREVER),
+                    0);
+        r = hy_pipeline_flush(p, HY_FOREVER);
+    } while (r == 0);
+    HY_CHECK_EQ(r, -ENOMEM);
+    for (uint64_t old = 0; old < 3; old++) {
+        HY_CHECK_EQ(hy_pipeline_remove(p, old, HY_FOREVER), 0);
+        HY_CHECK_EQ(
+            hy_pipeline_ingest(p, 100 + old, text, sizeof(text), HY_FOREVER),
+            0);
+    }
+    HY_CHECK_EQ(hy_pipeline_flush(p, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+}
+
+HY_TEST(pipeline, an_empty_file_becomes_a_store)
+{
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    hy_pipeline *p = NULL;
+    char path[200];
+
+    file_name(path, sizeof(path));
+    fclose(fopen(path, "w"));
+    o.path = path;
+    o.reserve_bytes = (uint64_t)24 << 20;
+    o.flags = HY_PIPELINE_EXISTING;
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), -EBADMSG);
+    o.flags = 0; /* nor is the number of components told */
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), 0);
+    ingest_three(p);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    remove_file(path);
+}
+
 #ifndef HY_TEST_PLAIN /* emulators and sanitizers pay for each address */
 HY_TEST(pipeline, without_a_wish_a_quarter_terabyte_is_reserved)
 {

@@ -412,6 +412,35 @@ static void keep_message(void *ctx, int level, const char *message)
         snprintf(ctx, 200, "%s", message);
 }
 
+HY_TEST(pipeline_query, a_refused_opening_gives_nothing_back)
+{
+    hy_pipeline_stats s = HY_PIPELINE_STATS_INIT;
+    hy_pipeline_options o = HY_PIPELINE_OPTIONS_INIT;
+    char path[200], log[210];
+    uint64_t before;
+    hy_pipeline *p = NULL;
+    int status;
+
+    snprintf(path, sizeof(path), "/tmp/hy-query-%d", (int)getpid());
+    snprintf(log, sizeof(log), "%s.log", path);
+    unlink(path);
+    status = hy_test_child(be_killed, path);
+    HY_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    change_head(path, 1, 77);
+    o.path = path;
+    HY_CHECK_EQ(hy_pipeline_open(&p, NULL, &o), -EEXIST);
+    change_head(path, 1, 2); /* for whom it was made */
+    p = open_at(path, NULL);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    before = s.used_bytes;
+    flush(p);
+    HY_CHECK_EQ(hy_pipeline_stats_get(p, &s), 0);
+    HY_CHECK(s.used_bytes + 19 * 65536 < before);
+    HY_CHECK_EQ(hy_pipeline_close(p), 0);
+    unlink(path);
+    unlink(log);
+}
+
 HY_TEST(pipeline_query, a_store_of_another_version_is_refused)
 {
     static const struct {
