@@ -146,9 +146,10 @@ static inline bool hy_arch_shadow_stack(void)
 }
 
 /*
- * The floating-point environment: rounding, exception masks and flags; of the
- * portable half, rounding alone. It stays in memory, where the processor wants
- * it: a word put together out of its parts costs 2 ns.
+ * The floating-point environment: rounding and exception masks (and the flags
+ * that MXCSR has besides); of the portable half, rounding alone. It stays in
+ * memory, where the processor wants it: a word put together out of its parts
+ * costs 2 ns.
  */
 struct hy_arch_fp_env {
     uint32_t control; /* MXCSR, FPCR, or what fegetround says */

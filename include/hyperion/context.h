@@ -47,11 +47,12 @@ HY_API void *hy_context_switch(hy_context *from, hy_context *to, void *value);
 
 /**
  * hy_context_switch for code that changes the floating-point environment: the
- * rounding mode, exception masks and flags (MXCSR and the x87 control word;
- * FPCR; with HY_NO_ASM the rounding mode alone) that the caller has now are
- * back when the call returns. A context that starts finds those of whoever
- * switched to it. Setting them costs as much as the switch itself. Both
- * switches may be used on one context.
+ * rounding mode and exception masks (MXCSR and the x87 control word; FPCR; with
+ * HY_NO_ASM the rounding mode alone) that the caller has now are back when the
+ * call returns. Exception flags are the thread's, but for those in MXCSR, which
+ * come along. A context that starts finds what whoever switched to it had.
+ * Setting them costs as much as the switch itself. Both switches may be used on
+ * one context.
  */
 HY_API void *hy_context_switch_fp_env(hy_context *from, hy_context *to,
                                       void *value);
