@@ -35,6 +35,9 @@
  * A runtime that is destroyed with a fiber waiting in a channel leaves that
  * channel unusable: close it, and run once more, before.
  *
+ * fork: what another thread was busy in is that way in the child for ever: a
+ * child uses channels that it made itself.
+ *
  * Memory order: what happened before a send is seen by whoever received its
  * item; what happened before the receive that made room is seen by the send
  * that got it; what happened before the close is seen by who gets -EPIPE.

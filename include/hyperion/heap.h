@@ -23,9 +23,10 @@
  *
  * Threads. A heap is used by one thread or fiber at a time, unless it is made
  * with HY_HEAP_SHARED: then any thread may call anything but hy_heap_destroy
- * and hy_heap_reset at any time, and a child of fork may use its copy. No
- * function is for signal handlers. hy_heap_pointer and hy_heap_offset take no
- * lock and may be called by anybody.
+ * and hy_heap_reset at any time, and a child of fork may use its copy, unless
+ * the memory is a pager's, which children do not have. No function is for
+ * signal handlers. hy_heap_pointer and hy_heap_offset take no lock and may be
+ * called by anybody.
  *
  * Damage. Tags that contradict each other are found by hy_heap_check, and by
  * whichever call meets them: it changes nothing more, reports, and from then on

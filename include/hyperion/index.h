@@ -9,6 +9,10 @@
  * Threads: one writer (insert, remove, checkpoint) at a time and any number of
  * readers (search) at once, which never wait for it. A search that runs beside
  * a replacement sees the vector before or after it, never both, never none.
+ *
+ * fork: the child has nothing of an index of its parent's that was made without
+ * a heap: its memory is a pager's (pager.h). Calls that return an int are
+ * -ESTALE, but for hy_index_destroy, which closes the file there.
  */
 #ifndef HYPERION_INDEX_H
 #define HYPERION_INDEX_H

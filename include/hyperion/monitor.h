@@ -240,14 +240,15 @@ HY_API int hy_monitor_destroy(hy_monitor *m);
  * @param name shown for it, copied, 31 characters of it; NULL: the object's
  * own where it has one, else its kind.
  * @return 0; -EINVAL (NULL, no such kind); -EEXIST (it is watched already);
- * -ENOSPC (as many of that kind as a sample holds).
+ * -ENOSPC (as many of that kind as a sample holds); -ESTALE (in a forked
+ * child, a monitor of its parent).
  */
 HY_API int hy_monitor_watch(hy_monitor *m, hy_monitor_kind kind,
                             const void *object, const char *name);
 
 /**
  * Ends watching it; on return the monitor does not touch it any more.
- * @return 0, -EINVAL, -ENOENT when it is not watched.
+ * @return 0, -EINVAL, -ENOENT when it is not watched, -ESTALE as above.
  */
 HY_API int hy_monitor_unwatch(hy_monitor *m, const void *object);
 
@@ -262,7 +263,7 @@ HY_API int hy_monitor_publish(hy_runtime *rt, const char *name);
 
 /**
  * Takes a sample now, in the caller's thread, and fills *out.
- * @return 0, or -EINVAL (NULL, or size not set).
+ * @return 0, -EINVAL (NULL, or size not set), or -ESTALE as above.
  */
 HY_API int hy_monitor_snapshot(hy_monitor *m, hy_monitor_sample *out);
 

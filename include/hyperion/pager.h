@@ -34,8 +34,11 @@
  * lock, or a disk that cannot be read: that is reported at HY_REPORT_FATAL and
  * then a SIGBUS for the handler that was there before, or the process's end.
  *
- * fork: the child does not have the memory (touching it is a fault there), and
- * must not call anything but hy_pager_release.
+ * fork: the child does not have the memory (touching it is a fault there).
+ * Every call on a pager of its parent is -ESTALE there, but for the three that
+ * tell its base, its bytes and its page size, and for hy_pager_release, which
+ * closes the child's copies of its descriptors: as long as one is open, in the
+ * parent or in a child, the file stays locked. A child may reserve its own.
  */
 #ifndef HYPERION_PAGER_H
 #define HYPERION_PAGER_H
@@ -176,7 +179,7 @@ HY_API size_t hy_pager_page_bytes(const hy_pager *pager);
  * Ranges. Offset and bytes of hy_pager_commit, decommit and advise are
  * multiples of the page size; the other functions widen to whole pages. All
  * return -EINVAL for a NULL pager or a misaligned range, -ERANGE for one that
- * does not lie inside; an empty range inside is 0.
+ * does not lie inside, -ESTALE in a child of fork; an empty range inside is 0.
  */
 
 /**

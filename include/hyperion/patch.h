@@ -91,8 +91,8 @@ HY_API unsigned hy_patch_caps(void);
  * of the system call that was refused. After an error the key has not been
  * switched, and no site disagrees with it.
  *
- * Any thread, not a signal handler, not a forked child of a process that had
- * several threads; blocks the thread for microseconds. Sequentially
+ * Any thread, not a signal handler; blocks the thread for microseconds. A child
+ * of fork has the sites as they were, and switches its own. Sequentially
  * consistent: what the caller did before is seen by whoever sees a site take
  * the new way by way of its load; a site decided by code alone orders nothing.
  */

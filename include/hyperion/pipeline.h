@@ -13,6 +13,10 @@
  *
  * Threads: every call may come from any thread or fiber, at the same time as
  * any other but close.
+ *
+ * fork: the child has neither the fibers nor the memory. Every call on a
+ * pipeline of its parent is -ESTALE, but for hy_pipeline_close, which closes
+ * the file there.
  */
 #ifndef HYPERION_PIPELINE_H
 #define HYPERION_PIPELINE_H

@@ -33,6 +33,9 @@
  * woken. A push that races with the close is delivered or refused, and its
  * result says which.
  *
+ * fork: the child has a copy of a ring that is not in shared memory. A side on
+ * which a thread of the parent slept cannot be slept on there: -EBUSY.
+ *
  * No function here is for signal handlers. hy_ring_push and hy_ring_pop never
  * block.
  *

@@ -16,8 +16,14 @@
  * it says otherwise; hy_runtime_stop from a signal handler as well. Creating
  * and destroying happen once each, with nothing else in progress at the latter.
  *
- * fork: the child has none of the worker threads. It must not use the runtimes
- * of its parent, hy_runtime_destroy included; it may make its own.
+ * fork: the child has none of the worker threads. Every call on a runtime of
+ * its parent, or on a fiber there, is -ESTALE, hy_runtime_destroy included; it
+ * may make its own. A fiber that forks goes on in the child as a plain thread
+ * on the same stack: hy_fiber_self is {0}, and waiting blocks the thread. It
+ * has that thread's signal mask, and the threads of a runtime block all but
+ * faults: reset it before an exec. When
+ * its function returns, hy_runtime_run or hy_runtime_poll returns -ESTALE in
+ * the child; on a thread of hy_runtime_start the child ends, with status 0.
  */
 #ifndef HYPERION_RUNTIME_H
 #define HYPERION_RUNTIME_H

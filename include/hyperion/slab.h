@@ -31,7 +31,8 @@
  * Threads. Any thread or fiber may call hy_slab_alloc, hy_slab_free,
  * hy_slab_stats_get and hy_slab_trim at any time. hy_slab_reset, hy_slab_walk
  * and hy_slab_destroy need that nobody else uses the slab meanwhile. A child of
- * fork may use its copy. What a thread did before it freed an object is seen by
+ * fork may use its copy, unless its memory is a backing's that children do not
+ * have (a pager's). What a thread did before it freed an object is seen by
  * the thread that allocates it next. No function is for signal handlers.
  *
  * The idea of object caches is J. Bonwick's, "The Slab Allocator" (USENIX

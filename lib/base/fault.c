@@ -42,6 +42,7 @@ struct hyi_fault_slot {
     _Atomic uintptr_t base, end;
     hyi_fault_function function;
     void *ctx;
+    bool parents;                /* not to be had by a child; under the lock */
     struct hyi_fault_slot *next; /* written before the slot is published */
 };
 
@@ -283,6 +284,42 @@ static void close_slot(struct hyi_fault_slot *slot)
     atomic_store(&slot->state, SLOT_FREE);
 }
 
+/* --- fork ----------------------------------------------------------------- */
+
+static unsigned times_inside(const struct hyi_fault_slot *slot)
+{
+    unsigned n = 0;
+
+    for (const struct frame *f = inside; f != NULL; f = f->outer)
+        n += f->slot == slot;
+    return n;
+}
+
+/* The threads that were inside of a function are not there any more, nor is
+ * the memory that was left to the parent. */
+static void fork_child(void)
+{
+    struct hyi_fault_slot *slot =
+        atomic_load_explicit(&hyi_process.fault.first, memory_order_relaxed);
+    bool any = hyi_process.fault.ranges != 0;
+
+    for (; slot != NULL; slot = slot->next) {
+        unsigned mine = times_inside(slot);
+
+        atomic_store_explicit(&slot->readers, mine, memory_order_relaxed);
+        if (!slot->parents || mine != 0 ||
+            atomic_load_explicit(&slot->state, memory_order_relaxed) !=
+                SLOT_LIVE)
+            continue;
+        close_slot(slot);
+        hyi_process.fault.ranges--;
+    }
+    if (any && hyi_process.fault.ranges == 0)
+        uninstall();
+}
+
+static const struct hyi_fork_hooks fork_hooks = {.child = fork_child};
+
 static struct hyi_fault_slot *find_overlap(uintptr_t base, uintptr_t end)
 {
     struct hyi_fault_slot *slot =
@@ -304,11 +341,13 @@ static int attach_locked(uintptr_t base, uintptr_t end,
 
     if (find_overlap(base, end) != NULL)
         return -EEXIST;
+    hyi_process.lock[HYI_LOCK_FAULT].hooks = &fork_hooks;
     slot = take_slot();
     if (slot == NULL)
         return -ENOMEM;
     slot->function = function;
     slot->ctx = ctx;
+    slot->parents = false;
     atomic_store_explicit(&slot->base, base, memory_order_relaxed);
     atomic_store_explicit(&slot->end, end, memory_order_relaxed);
     atomic_store(&slot->state, SLOT_LIVE); /* with find_and_pin */
@@ -329,28 +368,47 @@ int hyi_fault_attach(void *base, size_t bytes, hyi_fault_function function,
     int r;
 
     HYI_ASSERT(bytes != 0 && (uintptr_t)base + bytes > (uintptr_t)base);
-    pthread_mutex_lock(&hyi_process.fault.lock);
+    hyi_process_lock(HYI_LOCK_FAULT);
     r = attach_locked((uintptr_t)base, (uintptr_t)base + bytes, function, ctx);
-    pthread_mutex_unlock(&hyi_process.fault.lock);
+    hyi_process_unlock(HYI_LOCK_FAULT);
     return r;
+}
+
+/* With the lock held: the slot that was attached at base, or NULL. */
+static struct hyi_fault_slot *find(const void *base)
+{
+    uintptr_t at = (uintptr_t)base;
+    struct hyi_fault_slot *slot = find_overlap(at, at + 1);
+
+    return slot != NULL && slot->base == at ? slot : NULL;
+}
+
+void hyi_fault_leave_to_parent(const void *base)
+{
+    struct hyi_fault_slot *slot;
+
+    hyi_process_lock(HYI_LOCK_FAULT);
+    slot = find(base);
+    if (slot != NULL)
+        slot->parents = true;
+    hyi_process_unlock(HYI_LOCK_FAULT);
 }
 
 int hyi_fault_detach(void *base)
 {
     struct hyi_fault_slot *slot;
-    uintptr_t at = (uintptr_t)base;
 
-    pthread_mutex_lock(&hyi_process.fault.lock);
-    slot = find_overlap(at, at + 1);
-    if (slot == NULL || slot->base != at) {
-        pthread_mutex_unlock(&hyi_process.fault.lock);
+    hyi_process_lock(HYI_LOCK_FAULT);
+    slot = find(base);
+    if (slot == NULL) {
+        hyi_process_unlock(HYI_LOCK_FAULT);
         return -ENOENT;
     }
     HYI_ASSERT(!is_inside(slot));
     close_slot(slot);
     if (--hyi_process.fault.ranges == 0)
         uninstall();
-    pthread_mutex_unlock(&hyi_process.fault.lock);
+    hyi_process_unlock(HYI_LOCK_FAULT);
     return 0;
 }
 
@@ -373,13 +431,13 @@ static int stack_key(pthread_key_t *key)
     struct hyi_fault_registry *registry = &hyi_process.fault;
     int r = 0;
 
-    pthread_mutex_lock(&registry->lock);
+    hyi_process_lock(HYI_LOCK_FAULT);
     if (!registry->has_stack_key) {
         r = -pthread_key_create(&registry->stack_key, free_stack);
         registry->has_stack_key = r == 0;
     }
     *key = registry->stack_key;
-    pthread_mutex_unlock(&registry->lock);
+    hyi_process_unlock(HYI_LOCK_FAULT);
     return r == 0 ? 0 : -ENOMEM;
 }
 

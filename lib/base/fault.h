@@ -47,6 +47,12 @@ int hyi_fault_attach(void *base, size_t bytes, hyi_fault_function function,
                      void *ctx);
 
 /*
+ * The memory is not inherited by children of fork: they do not have the range
+ * either, and other memory may come to its place.
+ */
+void hyi_fault_leave_to_parent(const void *base);
+
+/*
  * Removes it; on return no thread runs its function any more. -ENOENT. Not
  * from inside a fault function.
  */

@@ -77,6 +77,9 @@ int hyi_os_decommit(void *address, size_t bytes);
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
                     int protection, bool shared);
 
+/* (S) False when the kernel knows of no mapping there. */
+bool hyi_os_is_mapped(const void *address, size_t bytes);
+
 /* Children made by fork do not inherit this mapping. */
 int hyi_os_exclude_from_fork(void *address, size_t bytes);
 

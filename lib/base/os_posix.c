@@ -86,6 +86,17 @@ int hyi_os_protect(void *address, size_t bytes, int protection)
         mprotect(address, bytes, hyi_os_native_protection(protection)), saved);
 }
 
+bool hyi_os_is_mapped(const void *address, size_t bytes)
+{
+    uintptr_t page = hyi_os_page_bytes();
+    uintptr_t start = (uintptr_t)address & ~(page - 1);
+    int saved = errno;
+    int r = msync((void *)start, (uintptr_t)address + bytes - start, MS_ASYNC);
+
+    errno = saved;
+    return r == 0;
+}
+
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
                     int protection, bool shared)
 {

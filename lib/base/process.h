@@ -25,10 +25,38 @@ struct hyi_fls {
 /* What the kernel was found to offer; probed once, any thread may race. */
 enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
 
+/*
+ * The locks of the state below, outer first. All of them are held across fork,
+ * so that a child finds what they guard whole, and free. Constructors of a
+ * host may take them before ours has run.
+ */
+enum hyi_process_lock {
+    HYI_LOCK_SLAB, /* a slab's backing may come to any of the others */
+    HYI_LOCK_RUNTIME,
+    HYI_LOCK_CODE,
+    HYI_LOCK_PATCH,
+    HYI_LOCK_FAULT,
+    HYI_LOCK_COUNT
+};
+
+/* What else is to be done around fork, with the lock held; each may be NULL.
+ * Stored under the lock at the first use of what it guards. */
+struct hyi_fork_hooks {
+    void (*prepare)(void); /* after the lock was taken */
+    void (*parent)(void);  /* before it is given back, in each process */
+    void (*child)(void);
+};
+
+void hyi_process_lock(enum hyi_process_lock which);
+void hyi_process_unlock(enum hyi_process_lock which);
+
+/* Whether the locks are held across fork: 0, or -ENOMEM. */
+int hyi_process_watch_fork(void);
+
 /* The ranges whose faults are answered, and the handlers below ours (fault.c).
  * Rows: SIGSEGV, SIGBUS. */
 struct hyi_fault_registry {
-    pthread_mutex_t lock; /* attach and detach; never taken by a handler */
+    /* The lock is for attach and detach; no handler takes it. */
     _Atomic(struct hyi_fault_slot *) first;
     unsigned ranges;
     bool installed[2];
@@ -39,18 +67,24 @@ struct hyi_fault_registry {
 };
 
 /* Slabs, heaps with a lock, and threads that have caches
- * (lib/slab/slab_thread.c). The lock is held across fork. */
+ * (lib/slab/slab_thread.c). */
 struct hyi_slab_registry {
-    pthread_mutex_t lock;
     struct hy_slab *slabs;
     struct hy_heap *heaps;
     struct hyi_slab_thread *threads;
     uint64_t last_id; /* ids of slabs are never used again */
-    bool is_ready;    /* key and fork handlers are there */
+    bool has_key;
     pthread_key_t key;
 };
 
 struct hyi_process {
+    struct {
+        pthread_mutex_t mutex;
+        const struct hyi_fork_hooks *hooks; /* under the mutex */
+    } lock[HYI_LOCK_COUNT];
+    _Atomic bool watches_fork;
+    _Atomic uint32_t forks; /* between the first process and this one */
+
     struct hyi_fault_registry fault;
     struct hyi_slab_registry slab;
     _Atomic int guards;          /* do installed guards really fault? */
@@ -59,19 +93,15 @@ struct hyi_process {
     _Atomic unsigned pager_caps; /* hy_pager_caps, once probed; 0: not yet */
     _Atomic int barrier_core;    /* the same, refetching instructions */
 
-    struct hyi_patch_module
-        *patch_modules; /* lib/jit/patch.c, under its lock */
-    _Atomic uint32_t patch_lock;
+    struct hyi_patch_module *patch_modules; /* lib/jit/patch.c, its lock */
     _Atomic int patch_way; /* 0: not yet tried; 1 + one of HY_PATCH_... */
     _Atomic uint64_t patch_switches, patch_failures; /* hy_patch_stats */
     _Atomic uint64_t patch_last_ns, patch_max_ns;
 
     /* Code memory (lib/jit/code.c). The lock is held for some ten
-     * nanoseconds, or while a region is mapped, and across fork. */
+     * nanoseconds, or while a region is mapped. */
     _Atomic unsigned code_caps; /* hy_code_caps; 0 = not yet probed */
-    pthread_mutex_t code_lock;
-    uint32_t code_forks;    /* under code_lock: counted in parent and child */
-    bool code_watches_fork; /* under code_lock */
+    uint32_t code_forks; /* under the lock: counted in parent and child */
 
     _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
     _Atomic(void *) trace_ctx;
@@ -82,7 +112,6 @@ struct hyi_process {
     /* Runtimes, never freed: one that ends is used again for the next, so that
      * old fiber handles are safe to look up (lib/runtime/core.h). */
     _Atomic(struct hy_runtime *) runtime[HYI_RUNTIMES_MOST];
-    _Atomic bool runtime_lock; /* init and destroy */
 
     /* Records of plain threads, never freed (lib/runtime/thread.c), and who
      * confirms a cycle of waits (lib/runtime/waits.c). */
@@ -93,5 +122,16 @@ struct hyi_process {
 };
 
 extern struct hyi_process hyi_process;
+
+/*
+ * Tells a process from the children that it forks: what was made under another
+ * number is the parent's. (A child made by the bare system call keeps its
+ * parent's number.)
+ */
+static inline uint32_t hyi_process_forks(void)
+{
+    /* Relaxed: it changes while there is one thread. */
+    return atomic_load_explicit(&hyi_process.forks, memory_order_relaxed);
+}
 
 #endif

@@ -20,6 +20,7 @@
 #include <hyperion/pager.h>
 
 #include "options.h"
+#include "process.h"
 #include "rows.h"
 #include "scan.h"
 #include "trace.h"
@@ -32,7 +33,14 @@ struct hy_index {
     int8_t *codes;
     bool durable;
     _Atomic bool cold; /* opened from a file, and not searched yet */
+    uint32_t forks;    /* of the process that it belongs to */
 };
+
+/* In a child of fork, which has nothing of the pager's memory. */
+static bool is_stale(const hy_index *index)
+{
+    return index->pager != NULL && index->forks != hyi_process_forks();
+}
 
 /* Addresses asked for where the caller does not say, largest first: what is
  * not touched costs nothing. */
@@ -193,6 +201,7 @@ int hy_index_create(hy_index **out, const hy_index_options *options)
     index = calloc(1, sizeof(*index));
     if (index == NULL)
         return -ENOMEM;
+    index->forks = hyi_process_forks();
     index->heap = o.heap;
     if (o.heap == NULL)
         r = make_memory(index, &o);
@@ -221,6 +230,8 @@ int hy_index_destroy(hy_index *index)
     if (index == NULL)
         return 0;
     pager = index->pager;
+    if (is_stale(index))
+        return hy_pager_release(pager);
     durable = index->durable;
     free_index(index);
     if (pager == NULL)
@@ -264,6 +275,8 @@ int hy_index_insert(hy_index *index, uint64_t id, const float *vector)
 
     if (index == NULL || vector == NULL)
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     r = prepare(&index->rows, vector, index->scratch);
     if (r != 0)
         return r;
@@ -282,6 +295,8 @@ int hy_index_insert_encoded(hy_index *index, uint64_t id, const float *vector,
     if (index == NULL || vector == NULL ||
         (codes == NULL && index->rows.code_stride != 0))
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     for (size_t i = 0; i < index->rows.head->dim; i++)
         if (!isfinite(vector[i]))
             return -EINVAL;
@@ -293,6 +308,8 @@ int hy_index_payload(const hy_index *index, uint64_t id, uint64_t *payload)
 {
     if (index == NULL || payload == NULL)
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     return hyi_rows_payload(&index->rows, id, payload);
 }
 
@@ -300,6 +317,8 @@ int hy_index_remove(hy_index *index, uint64_t id)
 {
     if (index == NULL)
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     return hyi_rows_remove(&index->rows, id);
 }
 
@@ -396,6 +415,8 @@ int hy_index_search_payloads(const hy_index *index, const float *query,
     if (index == NULL || query == NULL || count == NULL ||
         (hits == NULL && k != 0))
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     r = hyi_options_read(&o, sizeof(o), options);
     if (r != 0)
         return r;
@@ -417,6 +438,8 @@ int hy_index_checkpoint(hy_index *index)
 {
     if (index == NULL)
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     hyi_rows_reclaim(&index->rows);
     return index->durable ? hy_pager_checkpoint(index->pager) : 0;
 }
@@ -438,6 +461,8 @@ int hy_index_stats_get(const hy_index *index, hy_index_stats *out)
 
     if (index == NULL)
         return -EINVAL;
+    if (is_stale(index))
+        return -ESTALE;
     head = index->rows.head;
     stats.rows = atomic_load_explicit(&head->row_count, memory_order_relaxed);
     stats.count = atomic_load_explicit(&head->live_count, memory_order_relaxed);

@@ -56,7 +56,7 @@ struct hy_code {
     _Atomic uint64_t holds; /* the caller's and one for each span */
     unsigned mechanism;
     size_t limit_bytes;
-    /* The rest is under hyi_process.code_lock. */
+    /* The rest is under HYI_LOCK_CODE. */
     struct hyi_code_region *regions;
     hy_code_stats stats;
     hy_report report;
@@ -67,30 +67,29 @@ struct hy_code {
 
 static void lock(void)
 {
-    pthread_mutex_lock(&hyi_process.code_lock);
+    hyi_process_lock(HYI_LOCK_CODE);
 }
 
 static void unlock(void)
 {
-    pthread_mutex_unlock(&hyi_process.code_lock);
+    hyi_process_unlock(HYI_LOCK_CODE);
 }
 
 static void after_fork(void)
 {
     hyi_process.code_forks++;
-    unlock();
 }
+
+static const struct hyi_fork_hooks fork_hooks = {NULL, after_fork, after_fork};
 
 static int watch_fork(void)
 {
-    int r = 0;
+    int r = hyi_process_watch_fork();
 
     lock();
-    if (!hyi_process.code_watches_fork)
-        r = pthread_atfork(lock, after_fork, after_fork);
-    hyi_process.code_watches_fork = r == 0;
+    hyi_process.lock[HYI_LOCK_CODE].hooks = &fork_hooks;
     unlock();
-    return -r;
+    return r;
 }
 
 /* ---- views --------------------------------------------------------------- */

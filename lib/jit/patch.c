@@ -19,7 +19,8 @@
  * undecided one reads it; so no failure leaves a site wrong.
  * The lists hang on the keys, so that two copies of the library in one process
  * see the same sites; locks are taken keys first, by ascending address, then
- * one module at a time.
+ * one module at a time. Whoever takes any has HYI_LOCK_PATCH, which is held
+ * across fork: a child finds them free, and no site half written.
  * Upstream: patch.h. Downstream: patch_write.c.
  */
 #include <hyperion/patch.h>
@@ -44,7 +45,7 @@ enum {
 
 struct hyi_patch_module {
     const struct hy_patch_record *start;
-    struct hyi_patch_module *next; /* under hyi_process.patch_lock */
+    struct hyi_patch_module *next; /* under HYI_LOCK_PATCH */
     _Atomic uint32_t lock;         /* the pages of this module's code */
     size_t site_count;
     struct hyi_patch_site sites[];
@@ -193,6 +194,7 @@ static int commit_locked(const hy_patch_batch *b, struct hyi_patch_edit *edits)
     return r;
 }
 
+/* With HYI_LOCK_PATCH held. */
 static int commit(const hy_patch_batch *b)
 {
     struct hyi_patch_edit few[EDITS_INLINE], *edits = few;
@@ -220,8 +222,12 @@ static int commit(const hy_patch_batch *b)
 static int commit_timed(const hy_patch_batch *b)
 {
     uint64_t start = hyi_os_now(), took;
-    int r = commit(b);
+    int r;
 
+    hyi_patch_way(); /* which may need the lock, to find out */
+    hyi_process_lock(HYI_LOCK_PATCH);
+    r = commit(b);
+    hyi_process_unlock(HYI_LOCK_PATCH);
     /* All counters: relaxed, they are only shown. */
     if (r != 0) {
         atomic_fetch_add_explicit(&hyi_process.patch_failures, 1,
@@ -335,15 +341,16 @@ __attribute__((used)) void hy_patch_attach(const struct hy_patch_record *start,
     if (m == NULL)
         return;
     m->start = start;
+    hyi_patch_way();
+    hyi_process_lock(HYI_LOCK_PATCH);
     read_sites(m, stop);
     for (size_t i = m->site_count; i-- > 0;) /* so that a list ascends */
         link_site(&m->sites[i]);
-    hyi_patch_lock(&hyi_process.patch_lock);
     m->next = hyi_process.patch_modules;
     hyi_process.patch_modules = m;
-    hyi_patch_unlock(&hyi_process.patch_lock);
     if (hyi_patch_way() != 0)
         settle(m);
+    hyi_process_unlock(HYI_LOCK_PATCH);
 }
 
 __attribute__((used)) void hy_patch_detach(const struct hy_patch_record *start)
@@ -351,18 +358,16 @@ __attribute__((used)) void hy_patch_detach(const struct hy_patch_record *start)
     struct hyi_patch_module **link, *m;
     int saved = errno;
 
-    hyi_patch_lock(&hyi_process.patch_lock);
+    hyi_process_lock(HYI_LOCK_PATCH);
     link = &hyi_process.patch_modules;
     while (*link != NULL && (*link)->start != start)
         link = &(*link)->next;
     m = *link;
     if (m != NULL)
         *link = m->next;
-    hyi_patch_unlock(&hyi_process.patch_lock);
-    if (m == NULL)
-        return;
-    for (size_t i = 0; i < m->site_count; i++)
+    for (size_t i = 0; m != NULL && i < m->site_count; i++)
         unlink_site(&m->sites[i]);
+    hyi_process_unlock(HYI_LOCK_PATCH);
     free(m);
     errno = saved;
 }
@@ -448,7 +453,7 @@ int hy_patch_stats_get(hy_patch_stats *out)
 {
     hy_patch_stats s = {.size = sizeof(s), .mechanism = hyi_patch_way()};
 
-    hyi_patch_lock(&hyi_process.patch_lock);
+    hyi_process_lock(HYI_LOCK_PATCH);
     for (struct hyi_patch_module *m = hyi_process.patch_modules; m != NULL;
          m = m->next) {
         s.modules++;
@@ -457,7 +462,7 @@ int hy_patch_stats_get(hy_patch_stats *out)
             s.sites_decided +=
                 hyi_patch_form_of(&m->sites[i]) != HYI_PATCH_UNDECIDED;
     }
-    hyi_patch_unlock(&hyi_process.patch_lock);
+    hyi_process_unlock(HYI_LOCK_PATCH);
     s.switches = atomic_load(&hyi_process.patch_switches);
     s.failures = atomic_load(&hyi_process.patch_failures);
     s.switch_last_ns = atomic_load(&hyi_process.patch_last_ns);

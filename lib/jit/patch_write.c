@@ -359,7 +359,7 @@ unsigned hyi_patch_way(void)
     if (way == 0) {
         int saved = errno;
 
-        hyi_patch_lock(&hyi_process.patch_lock);
+        hyi_process_lock(HYI_LOCK_PATCH);
         way =
             atomic_load_explicit(&hyi_process.patch_way, memory_order_relaxed);
         if (way == 0) {
@@ -367,7 +367,7 @@ unsigned hyi_patch_way(void)
             atomic_store_explicit(&hyi_process.patch_way, way,
                                   memory_order_release);
         }
-        hyi_patch_unlock(&hyi_process.patch_lock);
+        hyi_process_unlock(HYI_LOCK_PATCH);
         errno = saved;
     }
     return (unsigned)way - 1;

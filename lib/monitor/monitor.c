@@ -22,6 +22,7 @@
 
 #include "options.h"
 #include "os.h"
+#include "process.h"
 #include "sample.h"
 #include "segment.h"
 #include "trace.h"
@@ -44,7 +45,7 @@ struct hy_monitor {
     char name[HY_MONITOR_NAME];
     struct hyi_segment *segment; /* NULL: not published */
     pthread_t thread;
-    uint64_t pid;          /* a forked child has no thread, and no segment */
+    uint32_t forks;        /* a forked child has no thread, and no segment */
     _Atomic uint32_t stop; /* the thread sleeps on it */
     hy_report report;
     bool changed; /* what is watched, since the last costly sample */
@@ -53,6 +54,12 @@ struct hy_monitor {
     hy_monitor_slab slabs[HY_MONITOR_SLABS];
     uint32_t slab_count;
 };
+
+/* In a child of fork: the lock may be held for ever. */
+static bool is_stale(const hy_monitor *m)
+{
+    return m->forks != hyi_process_forks();
+}
 
 static void say(const hy_monitor *m, const char *message)
 {
@@ -186,7 +193,7 @@ int hy_monitor_create(hy_monitor **out, const hy_monitor_options *options)
     m->period_ns = o.period_ns != 0 ? o.period_ns : PERIOD_DEFAULT_NS;
     m->report = o.report;
     m->started_ns = hyi_os_now();
-    m->pid = hyi_os_process_id();
+    m->forks = hyi_process_forks();
     hyi_name_copy(m->name, sizeof(m->name), o.name);
     r = o.name != NULL ? publish(m) : 0;
     if (r != 0) {
@@ -205,7 +212,7 @@ int hy_monitor_destroy(hy_monitor *m)
 
     if (m == NULL)
         return 0;
-    own = m->pid == hyi_os_process_id();
+    own = !is_stale(m);
     if (m->segment != NULL && own) {
         /* Partner of the load in goes_on. */
         atomic_exchange(&m->stop, 1);
@@ -248,6 +255,8 @@ int hy_monitor_watch(hy_monitor *m, hy_monitor_kind kind, const void *object,
 
     if (m == NULL || object == NULL || hyi_sample_room(kind) == 0)
         return -EINVAL;
+    if (is_stale(m))
+        return -ESTALE;
     lock(m);
     r = add_watched(m, kind, object, name);
     unlock(m);
@@ -275,6 +284,8 @@ int hy_monitor_unwatch(hy_monitor *m, const void *object)
 
     if (m == NULL || object == NULL)
         return -EINVAL;
+    if (is_stale(m))
+        return -ESTALE;
     lock(m);
     r = remove_watched(m, object);
     unlock(m);
@@ -287,6 +298,8 @@ int hy_monitor_snapshot(hy_monitor *m, hy_monitor_sample *out)
 
     if (m == NULL || out == NULL)
         return -EINVAL;
+    if (is_stale(m))
+        return -ESTALE;
     lock(m);
     take_sample(m, true);
     r = hyi_struct_fill(out, &m->sample, sizeof(m->sample));
@@ -310,8 +323,9 @@ int hy_monitor_publish(hy_runtime *rt, const char *name)
     hy_monitor *m = NULL;
     int r;
 
-    if (hy_runtime_stats_get(rt, &t) != 0)
-        return -EINVAL;
+    r = hy_runtime_stats_get(rt, &t);
+    if (r != 0)
+        return r;
     snprintf(own, sizeof(own), "pid-%llu",
              (unsigned long long)hyi_os_process_id());
     if (name == NULL)

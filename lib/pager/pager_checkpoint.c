@@ -175,6 +175,8 @@ int hy_pager_checkpoint(hy_pager *pager)
 
     if (pager == NULL)
         return -EINVAL;
+    if (hyi_pager_is_stale(pager))
+        return -ESTALE;
     if (!pager->has_file)
         return -ENOTSUP;
     if (pager->read_only)

@@ -228,6 +228,8 @@ int hy_pager_freeze(hy_pager *pager)
 
     if (pager == NULL)
         return -EINVAL;
+    if (hyi_pager_is_stale(pager))
+        return -ESTALE;
     if (!pager->has_file)
         return -ENOTSUP;
     if (pager->read_only)
@@ -244,6 +246,8 @@ int hy_pager_thaw(hy_pager *pager)
 
     if (pager == NULL)
         return -EINVAL;
+    if (hyi_pager_is_stale(pager))
+        return -ESTALE;
     pthread_mutex_lock(&pager->command);
     if (pager->hold.frozen) {
         pager->hold.frozen = false;

@@ -26,6 +26,7 @@
 #include "os.h"
 #include "pager_pins.h"
 #include "pager_table.h"
+#include "process.h"
 
 #define HYI_HUGE_BYTES ((size_t)2 << 20)
 
@@ -103,7 +104,8 @@ struct hy_pager {
     bool adaptive;     /* clusters grow with streams */
     bool read_only;
     bool has_file;
-    bool attached; /* to the fault registry */
+    bool attached;  /* to the fault registry */
+    uint32_t forks; /* of the process that it belongs to */
     /* With a file, between pages that are its own and anonymous ones: */
     uint64_t seams;  /* how many borders, each a mapping more */
     bool has_copies; /* and some that are its own were read, not mapped */
@@ -131,7 +133,13 @@ struct hy_pager {
 /* --- pager_reserve.c
  * ------------------------------------------------------------ */
 
-/* 0, -EINVAL, -ERANGE; aligned: misaligned ranges are refused. */
+/* In a child of fork, which has neither the memory nor who holds the locks. */
+static inline bool hyi_pager_is_stale(const struct hy_pager *pager)
+{
+    return pager->forks != hyi_process_forks();
+}
+
+/* 0, -EINVAL, -ESTALE, -ERANGE; aligned: misaligned ranges are refused. */
 int hyi_pager_range(const struct hy_pager *pager, uint64_t offset,
                     uint64_t bytes, bool aligned);
 

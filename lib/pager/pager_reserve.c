@@ -338,6 +338,18 @@ static int open_file(struct hy_pager *pager, const hy_pager_options *o)
 
 /* --- life ----------------------------------------------------------------- */
 
+/* All that a child may do: where the memory was something else may be by now,
+ * and what threads were changing at the fork is half changed for ever. */
+static void close_all(const struct hy_pager *pager)
+{
+    if (pager->watch >= 0)
+        close(pager->watch);
+    if (pager->scanner >= 0)
+        close(pager->scanner);
+    if (pager->has_file && pager->file.fd >= 0)
+        close(pager->file.fd);
+}
+
 static void tear_down(struct hy_pager *pager)
 {
     if (pager->attached)
@@ -394,6 +406,8 @@ static int set_up(struct hy_pager *pager, const hy_pager_options *o)
     if (r == 0 && traps) {
         r = hyi_fault_attach(pager->base, pager->bytes, hyi_pager_fault, pager);
         pager->attached = r == 0;
+        if (r == 0)
+            hyi_fault_leave_to_parent(pager->base);
     }
     return r;
 }
@@ -426,6 +440,7 @@ static int new_pager(struct hy_pager **out, uint64_t bytes,
     pager->bytes = hyi_align_up(bytes, pager->page_bytes);
     pager->read_only = o->flags & HY_PAGER_READ_ONLY;
     pager->report = o->report;
+    pager->forks = hyi_process_forks();
     pager->watch = pager->scanner = -1;
     if (hy_pager_caps() & HY_PAGER_CAP_KERNEL_FILE)
         hyi_os_scan_open(&pager->scanner);
@@ -474,6 +489,11 @@ int hy_pager_release(hy_pager *pager)
 
     if (pager == NULL)
         return 0;
+    if (hyi_pager_is_stale(pager)) {
+        close_all(pager);
+        errno = saved;
+        return 0;
+    }
     if (pager->hold.frozen)
         return -EBUSY;
     /* A log that waits to be copied home is left to the next open; else the
@@ -508,6 +528,8 @@ int hyi_pager_range(const struct hy_pager *pager, uint64_t offset,
 {
     if (pager == NULL)
         return -EINVAL;
+    if (hyi_pager_is_stale(pager))
+        return -ESTALE;
     if (aligned && (!hyi_is_aligned(offset, pager->page_bytes) ||
                     !hyi_is_aligned(bytes, pager->page_bytes)))
         return -EINVAL;

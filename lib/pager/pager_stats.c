@@ -59,6 +59,8 @@ int hy_pager_stats_get(const hy_pager *pager, hy_pager_stats *out)
 
     if (pager == NULL || out == NULL)
         return -EINVAL;
+    if (hyi_pager_is_stale(pager))
+        return -ESTALE;
     memset(&s, 0, sizeof(s));
     s.mechanism = pager->mechanism->id;
     s.write_tracking = pager->watch >= 0;

@@ -19,6 +19,7 @@
 
 #include "bits.h"
 #include "library.h"
+#include "process.h"
 
 enum { LANES_MAX = 64 };
 
@@ -49,6 +50,7 @@ struct lane {
 };
 
 struct hy_pipeline {
+    uint32_t forks; /* of the process that it belongs to */
     struct library library;
     hy_mutex library_lock; /* documents, heap, the index's writer */
     hy_runtime *runtime;
@@ -61,6 +63,12 @@ struct hy_pipeline {
     _Atomic int first_error; /* since the last flush, which takes it away; the
                                 done_lock orders the two */
 };
+
+/* In a child of fork, which has neither its fibers nor its memory. */
+static inline bool hyi_pipeline_is_stale(const struct hy_pipeline *pipeline)
+{
+    return pipeline->forks != hyi_process_forks();
+}
 
 int hyi_lane_init(struct lane *lane, struct hy_pipeline *pipeline,
                   size_t queue_capacity);

@@ -121,6 +121,7 @@ int hy_pipeline_open(hy_pipeline **out, hy_runtime *rt,
     p = calloc(1, sizeof(*p));
     if (p == NULL)
         return -ENOMEM;
+    p->forks = hyi_process_forks();
     r = hyi_library_open(&p->library, &o);
     p->runtime = rt;
     if (r == 0 && rt == NULL)
@@ -145,6 +146,8 @@ static int send(struct hy_pipeline *p, const hy_document *document,
     struct message *m;
     int r;
 
+    if (hyi_pipeline_is_stale(p))
+        return -ESTALE;
     if (document->bytes > HY_PIPELINE_TEXT_MAX ||
         document->label_bytes > HY_PIPELINE_LABEL_MAX)
         return -EMSGSIZE;
@@ -205,6 +208,8 @@ int hy_pipeline_flush(hy_pipeline *p, hy_deadline until)
 
     if (p == NULL)
         return -EINVAL;
+    if (hyi_pipeline_is_stale(p))
+        return -ESTALE;
     for (unsigned i = 0; r == 0 && i < p->lane_count; i++)
         r = hyi_lane_drain(&p->lanes[i], until);
     if (r == 0)
@@ -223,6 +228,8 @@ static int read_part(hy_pipeline *p, uint64_t id, enum library_part part,
 
     if (p == NULL || bytes == NULL || (buffer == NULL && *bytes != 0))
         return -EINVAL;
+    if (hyi_pipeline_is_stale(p))
+        return -ESTALE;
     r = hy_mutex_lock(&p->library_lock, HY_FOREVER);
     if (r != 0)
         return r;
@@ -267,6 +274,8 @@ int hy_pipeline_stats_get(hy_pipeline *p, hy_pipeline_stats *out)
 
     if (p == NULL || out == NULL)
         return -EINVAL;
+    if (hyi_pipeline_is_stale(p))
+        return -ESTALE;
     r = hy_mutex_lock(&p->library_lock, HY_FOREVER);
     if (r != 0)
         return r;
@@ -294,6 +303,8 @@ int hy_pipeline_close(hy_pipeline *p)
 
     if (p == NULL)
         return 0;
+    if (hyi_pipeline_is_stale(p))
+        return hy_index_destroy(p->library.index);
     r = hy_pipeline_flush(p, HY_FOREVER);
     kept = free_pipeline(p); /* what got through is kept in spite of r */
     return r != 0 ? r : kept;

@@ -276,6 +276,8 @@ int hy_pipeline_query(hy_pipeline *p, const char *text, size_t bytes, size_t k,
     if (p == NULL || (text == NULL && bytes != 0) || count == NULL ||
         (hits == NULL && k != 0))
         return -EINVAL;
+    if (hyi_pipeline_is_stale(p))
+        return -ESTALE;
     c.room = candidates_for(&p->library, k);
     c.hits = malloc((c.room + 1) * sizeof(*c.hits));
     c.payloads = malloc((c.room + 1) * sizeof(*c.payloads));

@@ -194,7 +194,8 @@ struct hyi_at_destroy {
 
 struct hy_runtime {
     unsigned slot; /* in hyi_process.runtime */
-    bool in_use;   /* under the lock of process.h's table */
+    bool in_use;   /* under HYI_LOCK_RUNTIME */
+    bool stale;    /* in a child of fork: the parent's */
     unsigned worker_count;
     _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;

@@ -131,6 +131,8 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
         rt = w->rt;
     if (rt == NULL || entry == NULL)
         return -EINVAL;
+    if (HYI_UNLIKELY(rt->stale))
+        return -ESTALE;
     if (w != NULL && w->rt != rt)
         w = NULL;
     r = read_options(rt, options, &o, &class);
@@ -295,6 +297,8 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
     f = hyi_fiber_find(fiber, &rt);
     if (f == NULL)
         return 0;
+    if (rt->stale)
+        return -ESTALE;
     if (f == hyi_fiber_running() && fiber.id == hy_fiber_self().id)
         return -EDEADLK;
     if (!hyi_fiber_lock(f, generation))
@@ -345,7 +349,9 @@ int hy_fiber_cancel(hy_fiber fiber)
     hy_runtime *rt;
 
     f = fiber.id != 0 ? hyi_fiber_find(fiber, &rt) : NULL;
-    return f != NULL ? cancel(f, hyi_generation(fiber.id)) : -ESRCH;
+    if (f == NULL)
+        return -ESRCH;
+    return rt->stale ? -ESTALE : cancel(f, hyi_generation(fiber.id));
 }
 
 void hyi_cancel_all(hy_runtime *rt)
@@ -415,6 +421,8 @@ int hy_fiber_each(hy_runtime *rt,
 
     if (rt == NULL || visit == NULL)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
     for (size_t i = 0; i < used && r == 0; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);

@@ -51,6 +51,8 @@ void hyi_report(const hy_runtime *rt, int level, const char *message)
    has_event and then waits for signalling, which is raised before the look. */
 static void signal_event(hy_runtime *rt)
 {
+    if (rt->stale)
+        return; /* what it writes to is the parent's too */
     atomic_fetch_add_explicit(&rt->signalling, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&rt->has_event, memory_order_seq_cst))
         hyi_os_event_signal(&rt->event);
@@ -292,6 +294,8 @@ bool hyi_worker_idle(struct hyi_worker *w)
 {
     hy_runtime *rt = w->rt;
 
+    if (rt->stale)
+        return false;
     if (jump(w) || steal(w))
         return true;
     for (int i = 0; i < SPINS && rt->active > 1; i++) {

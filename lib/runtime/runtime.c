@@ -57,19 +57,25 @@ static int read_options(const hy_runtime_options *src, hy_runtime_options *o)
     return 0;
 }
 
-/* Rare and short: spinning serves. */
-static void lock_slots(void)
+/*
+ * A child of fork has none of the threads that drive its parent's runtimes, and
+ * their locks may be held for ever: every call on them is refused before it
+ * takes one. The thread that forked goes on in its fiber, as a plain thread.
+ */
+static void fork_child(void)
 {
-    while (atomic_exchange_explicit(&hyi_process.runtime_lock, true,
-                                    memory_order_acquire))
-        hyi_os_thread_yield();
+    for (unsigned i = 0; i < HYI_RUNTIMES_MOST; i++) {
+        hy_runtime *rt =
+            atomic_load_explicit(&hyi_process.runtime[i], memory_order_relaxed);
+
+        if (rt != NULL && rt->in_use)
+            rt->stale = true;
+    }
+    hyi_worker_self = NULL;
+    hyi_parker_self = NULL;
 }
 
-static void unlock_slots(void)
-{
-    atomic_store_explicit(&hyi_process.runtime_lock, false,
-                          memory_order_release);
-}
+static const struct hyi_fork_hooks fork_hooks = {.child = fork_child};
 
 /* A runtime that was destroyed, or a new one. */
 static int take_slot(hy_runtime **out)
@@ -77,7 +83,8 @@ static int take_slot(hy_runtime **out)
     hy_runtime *rt = NULL;
     int r = -EAGAIN;
 
-    lock_slots();
+    hyi_process_lock(HYI_LOCK_RUNTIME);
+    hyi_process.lock[HYI_LOCK_RUNTIME].hooks = &fork_hooks;
     for (unsigned i = 0; i < HYI_RUNTIMES_MOST; i++) {
         rt =
             atomic_load_explicit(&hyi_process.runtime[i], memory_order_relaxed);
@@ -101,15 +108,15 @@ static int take_slot(hy_runtime **out)
         *out = rt;
         break;
     }
-    unlock_slots();
+    hyi_process_unlock(HYI_LOCK_RUNTIME);
     return r;
 }
 
 static void give_slot(hy_runtime *rt)
 {
-    lock_slots();
+    hyi_process_lock(HYI_LOCK_RUNTIME);
     rt->in_use = false;
-    unlock_slots();
+    hyi_process_unlock(HYI_LOCK_RUNTIME);
 }
 
 /* Workers are kept from one runtime of this slot to the next. When more are
@@ -169,6 +176,8 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     if (out == NULL)
         return -EINVAL;
     r = read_options(options, &o);
+    if (r == 0)
+        r = hyi_process_watch_fork();
     if (r == 0)
         r = take_slot(&rt);
     errno = saved;
@@ -245,7 +254,7 @@ static void *thread_main(void *arg)
     if ((rt->flags & HY_RUNTIME_PIN) && hyi_os_cpu_pin(w->index) != 0)
         hyi_report(rt, HY_REPORT_WARNING, "a worker could not be pinned");
     work(w);
-    if (atomic_load(&rt->phase) == HYI_PHASE_START)
+    if (!rt->stale && atomic_load(&rt->phase) == HYI_PHASE_START)
         threads_end(rt, 1, HYI_PHASE_ENDED);
     return NULL;
 }
@@ -291,6 +300,8 @@ static int begin(hy_runtime *rt, int phase)
 {
     int found = HYI_PHASE_NONE;
 
+    if (rt->stale)
+        return -ESTALE;
     if (!atomic_compare_exchange_strong(&rt->phase, &found, phase) &&
         (found != HYI_PHASE_ENDED ||
          !atomic_compare_exchange_strong(&rt->phase, &found, phase)))
@@ -316,6 +327,8 @@ int hy_runtime_run(hy_runtime *rt)
     r = start_threads(rt, 1);
     if (r == 0) {
         work(&rt->worker[0]);
+        if (rt->stale)
+            return -ESTALE;
         join_threads(rt);
         over = atomic_load(&rt->over);
         if (over < 0)
@@ -355,6 +368,8 @@ int hy_runtime_stop(hy_runtime *rt)
 
     if (rt == NULL)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     /* Partners: the services of the workers, and has_post in idle.c. */
     if (atomic_compare_exchange_strong(&rt->stop, &none, 1))
         kick_all(rt);
@@ -381,6 +396,8 @@ int hy_runtime_wait(hy_runtime *rt, hy_deadline until)
 
     if (rt == NULL)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     if (hyi_fiber_running() != NULL && hyi_worker_self->rt == rt)
         return -EDEADLK;
     hyi_waiter_init(&waiter, HYI_WAIT_RUNTIME);
@@ -477,6 +494,8 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         hyi_worker_run(w);
         w->bounded = false;
         w->special = rt->seed != 0;
+        if (rt->stale)
+            return -ESTALE;
         if (ready_count(w) != 0)
             return 1;
         if (hyi_runtime_live(rt) == 0)
@@ -537,6 +556,8 @@ int hy_runtime_poll(hy_runtime *rt, hy_deadline until)
     hyi_worker_enter(w, &before);
     r = poll_once(w, until);
     hyi_worker_leave(w, &before);
+    if (rt->stale)
+        return -ESTALE;
     if (r == -EDEADLK)
         hyi_report_deadlock(rt);
     tell_event(w, r == 1);
@@ -552,6 +573,8 @@ int hy_runtime_fd(hy_runtime *rt)
 
     if (rt == NULL)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     hyi_lock(&rt->wait_lock);
     if (!atomic_load(&rt->has_event)) {
         r = hyi_os_event_open(&rt->event);
@@ -586,6 +609,8 @@ int hy_runtime_at_destroy(hy_runtime *rt, void (*function)(void *arg),
 
     if (rt == NULL || function == NULL)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     d = malloc(sizeof(*d));
     errno = saved;
     if (d == NULL)
@@ -650,6 +675,8 @@ int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
 
     if (rt == NULL || out == NULL || out->size < STATS_BYTES_MIN)
         return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
     s.workers = rt->active;
     s.workers_idle = atomic_load_explicit(&rt->idle, memory_order_relaxed);
     s.spawned = get(&rt->foreign_spawned);

@@ -668,7 +668,7 @@ void hyi_worker_run(struct hyi_worker *w)
 {
     struct hyi_fiber *f;
 
-    while ((f = pick(w)) != NULL)
+    while (!w->rt->stale && (f = pick(w)) != NULL)
         go(w, f);
 }
 
@@ -721,7 +721,8 @@ static void become_last(struct hyi_worker *w)
     atomic_store_explicit(&w->last.stack,
                           atomic_load_explicit(&f->stack, memory_order_relaxed),
                           memory_order_relaxed);
-    finish(w, f);
+    if (HYI_LIKELY(!w->rt->stale))
+        finish(w, f);
     w->current = &w->last;
 }
 
@@ -767,7 +768,7 @@ static HYI_NOT_INSTRUMENTED void *fiber_main(void)
         w->start_entry(w->start_arg);
         end_locals(w);
         become_last(w);
-        next = pick(w);
+        next = HYI_LIKELY(!w->rt->stale) ? pick(w) : NULL;
     } while (take_over(w, next));
     return leave_stack(w, next);
 }
@@ -930,8 +931,8 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
 void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
 {
     HYI_ASSERT(w->current == &w->base);
-    hyi_worker_self = before->worker;
-    hyi_parker_self = before->parker;
+    hyi_worker_self = w->rt->stale ? NULL : before->worker;
+    hyi_parker_self = w->rt->stale ? NULL : before->parker;
 }
 
 void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)

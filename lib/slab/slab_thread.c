@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "heap_layout.h"
+#include "os.h"
 #include "poison.h"
 #include "slab_layout.h"
 
@@ -78,11 +79,10 @@ static void record_destroy(struct hyi_slab_thread *record)
 static void thread_end(void *value)
 {
     struct hyi_slab_thread *record = value;
-    struct hyi_slab_registry *registry = &hyi_process.slab;
 
     memset(hy_slab_slots, 0, sizeof(hy_slab_slots));
     self = NULL;
-    pthread_mutex_lock(&registry->lock);
+    hyi_process_lock(HYI_LOCK_SLAB);
     for (size_t i = 0; i < record->count; i++) {
         struct hy_slab *slab = slab_by_id(record->entries[i].id);
 
@@ -94,14 +94,13 @@ static void thread_end(void *value)
         pthread_mutex_unlock(&slab->lock);
     }
     record_destroy(record);
-    pthread_mutex_unlock(&registry->lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
 }
 
 /* --- fork ----------------------------------------------------------------- */
 
 static void fork_prepare(void)
 {
-    pthread_mutex_lock(&hyi_process.slab.lock);
     for (struct hy_slab *s = hyi_process.slab.slabs; s != NULL; s = s->next)
         pthread_mutex_lock(&s->lock);
     for (struct hy_heap *h = hyi_process.slab.heaps; h != NULL; h = h->next)
@@ -114,7 +113,6 @@ static void fork_done(void)
         pthread_mutex_unlock(&h->lock);
     for (struct hy_slab *s = hyi_process.slab.slabs; s != NULL; s = s->next)
         pthread_mutex_unlock(&s->lock);
-    pthread_mutex_unlock(&hyi_process.slab.lock);
 }
 
 static void front_free(struct hyi_slab_cache *cache)
@@ -145,12 +143,20 @@ static void slab_in_child(struct hy_slab *slab)
             cache_retire(c);
 }
 
+/* Memory of a backing need not be there in a child: a pager's is not. */
+static bool is_inherited(const struct hy_slab *slab)
+{
+    return !slab->has_backing || slab->chunks == NULL ||
+           hyi_os_is_mapped(slab->chunks, sizeof(*slab->chunks));
+}
+
 static void fork_child(void)
 {
     struct hyi_slab_thread *record = hyi_process.slab.threads, *next;
 
     for (struct hy_slab *s = hyi_process.slab.slabs; s != NULL; s = s->next)
-        slab_in_child(s);
+        if (is_inherited(s))
+            slab_in_child(s);
     for (; record != NULL; record = next) {
         next = record->next;
         if (record != self)
@@ -159,32 +165,33 @@ static void fork_child(void)
     fork_done();
 }
 
+static const struct hyi_fork_hooks fork_hooks = {fork_prepare, fork_done,
+                                                 fork_child};
+
 /* Under the registry's lock. */
 static int registry_prepare(void)
 {
     struct hyi_slab_registry *registry = &hyi_process.slab;
     int r;
 
-    if (registry->is_ready)
+    if (registry->has_key)
         return 0;
-    r = pthread_key_create(&registry->key, thread_end);
+    r = -pthread_key_create(&registry->key, thread_end);
     if (r != 0)
-        return -r;
-    r = pthread_atfork(fork_prepare, fork_done, fork_child);
-    if (r != 0) {
-        pthread_key_delete(registry->key);
-        return -r;
-    }
-    registry->is_ready = true;
+        return r;
+    registry->has_key = true;
+    hyi_process.lock[HYI_LOCK_SLAB].hooks = &fork_hooks;
     return 0;
 }
 
 int hyi_slab_register(hy_slab *slab)
 {
     struct hyi_slab_registry *registry = &hyi_process.slab;
-    int r;
+    int r = hyi_process_watch_fork();
 
-    pthread_mutex_lock(&registry->lock);
+    if (r != 0)
+        return r;
+    hyi_process_lock(HYI_LOCK_SLAB);
     r = registry_prepare();
     if (r == 0) {
         slab->id = ++registry->last_id;
@@ -194,25 +201,27 @@ int hyi_slab_register(hy_slab *slab)
             slab->next->link = &slab->next;
         registry->slabs = slab;
     }
-    pthread_mutex_unlock(&registry->lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
     return r;
 }
 
 void hyi_slab_unregister(hy_slab *slab)
 {
-    pthread_mutex_lock(&hyi_process.slab.lock);
+    hyi_process_lock(HYI_LOCK_SLAB);
     *slab->link = slab->next;
     if (slab->next != NULL)
         slab->next->link = slab->link;
-    pthread_mutex_unlock(&hyi_process.slab.lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
 }
 
 int hyi_heap_register(hy_heap *heap)
 {
     struct hyi_slab_registry *registry = &hyi_process.slab;
-    int r;
+    int r = hyi_process_watch_fork();
 
-    pthread_mutex_lock(&registry->lock);
+    if (r != 0)
+        return r;
+    hyi_process_lock(HYI_LOCK_SLAB);
     r = registry_prepare();
     if (r == 0) {
         heap->next = registry->heaps;
@@ -221,17 +230,17 @@ int hyi_heap_register(hy_heap *heap)
             heap->next->link = &heap->next;
         registry->heaps = heap;
     }
-    pthread_mutex_unlock(&registry->lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
     return r;
 }
 
 void hyi_heap_unregister(hy_heap *heap)
 {
-    pthread_mutex_lock(&hyi_process.slab.lock);
+    hyi_process_lock(HYI_LOCK_SLAB);
     *heap->link = heap->next;
     if (heap->next != NULL)
         heap->next->link = heap->link;
-    pthread_mutex_unlock(&hyi_process.slab.lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
 }
 
 /* --- a thread's caches ---------------------------------------------------- */
@@ -250,13 +259,13 @@ static struct hyi_slab_thread *record_get(void)
         free(record);
         return NULL;
     }
-    pthread_mutex_lock(&registry->lock);
+    hyi_process_lock(HYI_LOCK_SLAB);
     record->next = registry->threads;
     record->link = &registry->threads;
     if (record->next != NULL)
         record->next->link = &record->next;
     registry->threads = record;
-    pthread_mutex_unlock(&registry->lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
     self = record;
     return record;
 }
@@ -266,11 +275,11 @@ static void record_purge(struct hyi_slab_thread *record)
 {
     size_t kept = 0;
 
-    pthread_mutex_lock(&hyi_process.slab.lock);
+    hyi_process_lock(HYI_LOCK_SLAB);
     for (size_t i = 0; i < record->count; i++)
         if (slab_by_id(record->entries[i].id) != NULL)
             record->entries[kept++] = record->entries[i];
-    pthread_mutex_unlock(&hyi_process.slab.lock);
+    hyi_process_unlock(HYI_LOCK_SLAB);
     record->count = kept;
 }
 

@@ -17,6 +17,7 @@
 #include "order.h"
 #include "os.h"
 #include "park.h"
+#include "process.h"
 #include "trace.h"
 
 struct small {
@@ -234,6 +235,57 @@ HY_TEST(base, a_file_size_limit_is_an_error_of_memory_files_too)
     HY_CHECK_EQ(fd, -1);
     sigpending(&pending);
     HY_CHECK_EQ(sigismember(&pending, SIGXFSZ), 0);
+}
+
+/* --- fork ----------------------------------------------------------------- */
+
+struct holder {
+    enum hyi_process_lock lock;
+    _Atomic int holds, may_end;
+};
+
+static void *hold_for_a_while(void *arg)
+{
+    static const _Atomic uint32_t never = 0;
+    struct holder *h = arg;
+
+    hyi_process_lock(h->lock);
+    atomic_store(&h->holds, 1);
+    hyi_os_futex_wait(&never, 0, hy_after(20000000), false);
+    hyi_process_unlock(h->lock);
+    while (atomic_load(&h->may_end) == 0)
+        hyi_os_thread_yield();
+    return NULL;
+}
+
+static void take_all_locks(void *arg)
+{
+    const uint32_t *forks = arg;
+
+    alarm(20); /* one that nobody gives back would be for ever */
+    for (int i = 0; i < HYI_LOCK_COUNT; i++)
+        hyi_process_lock((enum hyi_process_lock)i);
+    if (hyi_process_forks() != *forks + 1)
+        _exit(1);
+}
+
+HY_TEST(base, a_child_finds_every_lock_free)
+{
+    for (int i = 0; i < HYI_LOCK_COUNT; i++) {
+        struct holder h = {(enum hyi_process_lock)i, 0, 0};
+        uint32_t forks = hyi_process_forks();
+        pthread_t t;
+
+        HY_CHECK_EQ(hyi_os_thread_start(&t, hold_for_a_while, &h), 0);
+        while (atomic_load(&h.holds) == 0)
+            hyi_os_thread_yield();
+        HY_CHECK_EQ(hy_test_child(take_all_locks, &forks), 0);
+        atomic_store(&h.may_end, 1);
+        pthread_join(t, NULL);
+        HY_CHECK_EQ(hyi_process_forks(), forks);
+        hyi_process_lock((enum hyi_process_lock)i);
+        hyi_process_unlock((enum hyi_process_lock)i);
+    }
 }
 
 /* --- a store, then a look ------------------------------------------------- */

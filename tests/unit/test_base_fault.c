@@ -329,6 +329,79 @@ HY_TEST(base_fault, detach_waits_for_those_inside)
     tear_down();
 }
 
+/* --- fork ----------------------------------------------------------------- */
+
+static void detach_in_child(void *arg)
+{
+    alarm(20); /* it would wait for ever */
+    if (hyi_fault_detach(arg) != 0)
+        _exit(1);
+}
+
+HY_TEST(base_fault, a_child_does_not_wait_for_threads_that_it_has_not)
+{
+    static _Atomic int steps;
+    pthread_t thread;
+
+    set_up();
+    atomic_store(&steps, 0);
+    HY_CHECK_EQ(hyi_fault_attach(range, page, slow, &steps), 0);
+    HY_CHECK_EQ(hyi_os_thread_start(&thread, touch_one, range), 0);
+    while (atomic_load(&steps) == 0)
+        ;
+    HY_CHECK_EQ(hy_test_child(detach_in_child, range), 0);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(atomic_load(&steps), 2);
+    HY_CHECK_EQ(hyi_fault_detach(range), 0);
+    tear_down();
+}
+
+static void *handler_before;
+
+static void look_for_ranges(void *arg)
+{
+    char *base = arg;
+
+    if (hyi_fault_detach(base) != -ENOENT)
+        _exit(1);
+    if (handler_of(SIGSEGV) == handler_before)
+        _exit(2);
+    /* Other memory may be there. */
+    if (hyi_fault_attach(base, page, open_page, &answered) != 0)
+        _exit(3);
+    *(volatile char *)base = 1;
+    *(volatile char *)(base + page) = 1;
+    if (atomic_load(&answered) != 2)
+        _exit(4);
+    if (hyi_fault_detach(base) != 0 || hyi_fault_detach(base + page) != 0)
+        _exit(5);
+    if (handler_of(SIGSEGV) != handler_before)
+        _exit(6);
+}
+
+static void look_for_handlers(void *arg)
+{
+    (void)arg;
+    if (handler_of(SIGSEGV) != handler_before)
+        _exit(1);
+}
+
+HY_TEST(base_fault, what_is_left_to_the_parent_is_not_a_childs)
+{
+    set_up();
+    handler_before = handler_of(SIGSEGV);
+    HY_CHECK_EQ(hyi_fault_attach(range, page, open_page, &answered), 0);
+    hyi_fault_leave_to_parent(range);
+    HY_CHECK_EQ(hy_test_child(look_for_handlers, NULL), 0);
+    HY_CHECK_EQ(hyi_fault_attach(range + page, page, open_page, &answered), 0);
+    HY_CHECK_EQ(hy_test_child(look_for_ranges, range), 0);
+    *(volatile char *)range = 1;
+    HY_CHECK_EQ(atomic_load(&answered), 1);
+    HY_CHECK_EQ(hyi_fault_detach(range), 0);
+    HY_CHECK_EQ(hyi_fault_detach(range + page), 0);
+    tear_down();
+}
+
 static void *fault_for_ever(void *arg)
 {
     while (!atomic_load(&stop)) {

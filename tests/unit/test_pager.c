@@ -600,6 +600,36 @@ HY_TEST(pager, a_forked_child_has_none_of_it)
     }
 }
 
+static void reserve_there(void *arg)
+{
+    hy_pager_options o = HY_PAGER_OPTIONS_INIT;
+    volatile char *base = hy_pager_base(arg);
+    hy_pager *own;
+
+    o.mechanism = HY_PAGER_SIGNAL;
+    o.base = (void *)(uintptr_t)base;
+    if (hy_pager_reserve(&own, 1 << 20, &o) != 0)
+        _exit(1);
+    base[5] = 6;
+    if (base[5] != 6 || hy_pager_release(arg) != 0 || base[5] != 6 ||
+        hy_pager_release(own) != 0)
+        _exit(2);
+}
+
+/* The gap is the child's to use, by a pager too. */
+HY_TEST(pager, a_forked_child_may_reserve_the_same_addresses)
+{
+    hy_pager *p;
+
+    if (!fork_can_exclude())
+        return;
+    p = make(LARGE, HY_PAGER_SIGNAL, 0);
+    *(volatile char *)hy_pager_base(p) = 1;
+    HY_CHECK_EQ(hy_test_child(reserve_there, p), 0);
+    HY_CHECK_EQ(*(volatile char *)hy_pager_base(p), 1);
+    hy_pager_release(p);
+}
+
 HY_TEST(pager, stats_of_an_older_header_are_not_overrun)
 {
     hy_pager *p = make(1 << 20, 0, 0);

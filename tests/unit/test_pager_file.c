@@ -1181,6 +1181,67 @@ HY_TEST(pager_file, system_calls_write_pinned_pages_during_a_checkpoint)
     }
 }
 
+struct inherited {
+    hy_pager *pager;
+    const char *other;
+};
+
+static void release_in_child(void *arg)
+{
+    struct inherited *i = arg;
+    hy_pager_options o = HY_PAGER_OPTIONS_INIT;
+    volatile char *base;
+    hy_pager *own;
+
+    if (hy_pager_checkpoint(i->pager) != -ESTALE ||
+        hy_pager_freeze(i->pager) != -ESTALE ||
+        hy_pager_thaw(i->pager) != -ESTALE ||
+        hy_pager_commit(i->pager, 0, 0) != -ESTALE)
+        _exit(1);
+    if (hy_pager_release(i->pager) != 0)
+        _exit(2);
+    o.path = i->other;
+    o.flags = HY_PAGER_CREATE;
+    if (hy_pager_reserve(&own, MIB, &o) != 0)
+        _exit(3);
+    base = hy_pager_base(own);
+    base[MIB / 2] = 4;
+    if (hy_pager_checkpoint(own) != 0 || hy_pager_release(own) != 0)
+        _exit(4);
+}
+
+/* Also a log behind the pages, which the parent's release cuts off. */
+HY_TEST(pager_file, a_child_leaves_its_parents_file_alone)
+{
+    char other[256];
+    struct inherited i;
+    struct stat before, after;
+
+    EACH_MECHANISM(m)
+    {
+        set_up();
+        snprintf(other, sizeof(other), "%s/other", folder);
+        i = (struct inherited){must_open(MIB, m, HY_PAGER_CREATE), other};
+        memset(hy_pager_base(i.pager), 3, MIB);
+        HY_CHECK_EQ(hy_pager_checkpoint(i.pager), 0);
+        HY_CHECK_EQ(stat(path, &before), 0);
+        HY_CHECK_EQ(hy_pager_freeze(i.pager), 0);
+        HY_CHECK_EQ(hy_test_child(release_in_child, &i), 0);
+        HY_CHECK_EQ(hy_pager_thaw(i.pager), 0);
+        HY_CHECK_EQ(stat(path, &after), 0);
+        HY_CHECK_EQ(after.st_size, before.st_size);
+        ((char *)hy_pager_base(i.pager))[7] = 5;
+        HY_CHECK_EQ(hy_pager_checkpoint(i.pager), 0);
+        hy_pager_release(i.pager);
+        i.pager = must_open(MIB, m, 0);
+        HY_CHECK_EQ(((char *)hy_pager_base(i.pager))[7], 5);
+        HY_CHECK_EQ(((char *)hy_pager_base(i.pager))[MIB - 1], 3);
+        hy_pager_release(i.pager);
+        unlink(other);
+        tear_down();
+    }
+}
+
 static sigjmp_buf rescue;
 static void *volatile lost_address;
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "hy_test.h"
@@ -620,6 +621,53 @@ HY_TEST(slab_threads, a_forked_child_goes_on)
     HY_CHECK_EQ(atomic_load(&wrong), 0);
     hy_slab_destroy(s.slab);
     hy_heap_destroy(f.heap);
+}
+
+/* A backing whose memory children do not have, as a pager's. */
+static void *lend_ours(void *ctx, size_t bytes, size_t align)
+{
+    char *memory;
+
+    (void)ctx;
+    memory = mmap(NULL, bytes + align, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+    madvise(memory, bytes + align, MADV_DONTFORK);
+    return (void *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
+}
+
+static void take_nothing_back(void *ctx, void *memory, size_t bytes)
+{
+    (void)ctx, (void)memory, (void)bytes;
+}
+
+static void use_another(void *arg)
+{
+    hy_slab *slab = NULL;
+
+    (void)arg;
+    if (hy_slab_create(&slab, 64, NULL) != 0 || hy_slab_alloc(slab) == NULL)
+        _exit(1);
+}
+
+HY_TEST(slab_threads, a_child_without_the_backings_memory_lives)
+{
+    hy_backing backing = {sizeof(backing), lend_ours, take_nothing_back, NULL};
+    hy_slab_options o = HY_SLAB_OPTIONS_INIT;
+    hy_slab *slab;
+    void *objects[100];
+    struct batch b;
+
+    o.backing = &backing;
+    HY_CHECK_EQ(hy_slab_create(&slab, 64, &o), 0);
+    b = (struct batch){slab, objects, 100, 0};
+    in_thread(alloc_batch, &b); /* leaves its chunk to the slab */
+    HY_CHECK(hy_slab_alloc(slab) != NULL);
+    HY_CHECK_EQ(hy_test_child(use_another, NULL), 0);
+    in_thread(free_batch, &b);
+    HY_CHECK_EQ(stats_of(slab).live_objects, 1);
+    hy_slab_destroy(slab);
 }
 
 /* --- a heap with a lock --------------------------------------------------- */

@@ -117,6 +117,22 @@ static void close_plugin(void)
     CHECK(dlclose(handle) == 0);
 }
 
+/* Each copy of the library watches fork, and none after it has gone. */
+static void check_fork(void)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        alarm(20);
+        open_host();
+        touch_host(3);
+        close_host();
+        _exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+}
+
 static void run(const char *path, const struct order *order)
 {
     bool plugin_closes_first =
@@ -132,6 +148,7 @@ static void run(const char *path, const struct order *order)
         CHECK(plugin->touch(page) == 0);
     }
     check_foreign_fault();
+    check_fork();
     if (plugin_closes_first) {
         close_plugin();
         touch_host(4097);
@@ -152,6 +169,7 @@ static void run(const char *path, const struct order *order)
     touch_host(1);
     close_host();
     check_foreign_fault();
+    check_fork();
 }
 
 static int run_in_child(const char *path, const struct order *order)
