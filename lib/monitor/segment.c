@@ -72,17 +72,22 @@ bool hyi_segment_is_alive(const struct hyi_segment_header *h)
 
 /* --- making one ----------------------------------------------------------- */
 
-/* The segment that fd has open is still the one that bears the name. */
-static bool bears_the_name(int fd, const char *path)
+/* 0: the segment that fd has open is still the one that bears the name;
+ * -ENOENT: it is not; or why that cannot be told. */
+static int check_name(int fd, const char *path)
 {
     struct hyi_os_shm mine, named;
-    int other, r;
+    int other, r = hyi_os_shm_open(&other, path);
 
-    if (hyi_os_shm_open(&other, path) != 0)
-        return false;
+    if (r != 0)
+        return r;
     r = hyi_os_shm_info(other, &named);
     hyi_os_file_close(other);
-    return r == 0 && hyi_os_shm_info(fd, &mine) == 0 && mine.file == named.file;
+    if (r == 0)
+        r = hyi_os_shm_info(fd, &mine);
+    if (r != 0)
+        return r;
+    return mine.file == named.file ? 0 : -ENOENT;
 }
 
 /*
@@ -107,7 +112,9 @@ int hyi_segment_remove_dead(const char *path)
         else if (r != -EACCES)
             r = 0;
     }
-    if (r == 0 && bears_the_name(fd, path))
+    if (r == 0)
+        r = check_name(fd, path);
+    if (r == 0)
         r = hyi_os_shm_remove(path);
     hyi_os_file_close(fd);
     return r;
@@ -148,7 +155,7 @@ static int create_once(struct hyi_segment **out, const char *path,
         return r;
     /* Somebody may have taken it for dead before it was locked. */
     r = hyi_os_file_lock(fd, true);
-    if (r == 0 && !bears_the_name(fd, path))
+    if (r == 0 && check_name(fd, path) != 0)
         r = -EBUSY;
     if (r == 0) {
         r = map_new(out, fd, name);

@@ -642,6 +642,13 @@ HY_TEST(monitor, only_what_is_nobodys_is_removed)
 
     HY_CHECK(
         WIFSIGNALED(hy_test_child(publish_and_die, (void *)(uintptr_t)name)));
+    /* No error is taken for success. */
+    for (unsigned nth = 1; nth <= 3; nth++) {
+        hy_fail_at(HY_FAIL_SHM_OPEN, nth, EMFILE);
+        HY_CHECK_EQ(hy_monitor_remove(name), -EMFILE);
+        HY_CHECK_EQ(hy_fail_hits(), nth);
+    }
+    hy_fail_none();
     HY_CHECK_EQ(hy_monitor_remove(name), 0);
     HY_CHECK_EQ(hy_monitor_attach(&reader, name), -ENOENT);
 
