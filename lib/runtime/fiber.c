@@ -259,6 +259,8 @@ join_closes_cycle(struct hyi_fiber *f, uint64_t generation,
 {
     bool closes;
 
+    /* The joined one waits, perhaps for one of another thread. */
+    hyi_waits_fence();
     if (!hyi_waits_return(me, (uintptr_t)f))
         return false;
     hyi_waits_confirm_begin();
