@@ -18,6 +18,11 @@
 _Thread_local const struct hyi_parker *hyi_parker_self
     __attribute__((tls_model("initial-exec")));
 
+#if HY_DEBUG >= 1
+_Thread_local unsigned hyi_locks_held
+    __attribute__((tls_model("initial-exec")));
+#endif
+
 static void wake_thread(struct hyi_waiter *waiter)
 {
     _Atomic uint32_t *word = &waiter->state;
@@ -65,9 +70,10 @@ uint64_t hyi_now(void)
 const char *hyi_wait_name(enum hyi_wait wait)
 {
     static const char *const names[HYI_WAITS] = {
-        "",       "sleep",      "join",      "mutex",     "cond",        "sem",
-        "event",  "wait group", "chan send", "chan recv", "chan select", "ring",
-        "runtime"};
+        "",          "sleep",     "join",        "mutex",
+        "cond",      "sem",       "event",       "wait group",
+        "chan send", "chan recv", "chan select", "ring",
+        "runtime",   "offload"};
 
     return (unsigned)wait < HYI_WAITS ? names[wait] : "";
 }
@@ -90,6 +96,7 @@ static int park(struct hyi_waiter *waiter, hy_deadline until, bool cancellable)
 {
     const struct hyi_parker *parker = hyi_parker_self;
 
+    HYI_DEBUG(hyi_locks_held == 0);
     if (parker != NULL)
         return parker->park(waiter, until, cancellable);
     return park_thread(waiter, until);

@@ -57,6 +57,7 @@ enum hyi_wait {
     HYI_WAIT_CHAN_SELECT,
     HYI_WAIT_RING,
     HYI_WAIT_RUNTIME,
+    HYI_WAIT_OFFLOAD,
     HYI_WAITS
 };
 
@@ -85,6 +86,11 @@ struct hyi_parker {
 
 /* NULL means: this thread is a plain one and waits on a futex. */
 extern _Thread_local const struct hyi_parker *hyi_parker_self
+    __attribute__((tls_model("initial-exec")));
+
+/* Small locks (lib/runtime/lock.h) that this thread holds: none, when it parks.
+   Counted in debug builds, and defined there alone. */
+extern _Thread_local unsigned hyi_locks_held
     __attribute__((tls_model("initial-exec")));
 
 uint64_t hyi_now(void);

@@ -23,9 +23,12 @@
 struct hyi_process hyi_process = {
     .lock = {[HYI_LOCK_SLAB] = {PTHREAD_MUTEX_INITIALIZER, NULL},
              [HYI_LOCK_RUNTIME] = {PTHREAD_MUTEX_INITIALIZER, NULL},
+             [HYI_LOCK_OFFLOAD] = {PTHREAD_MUTEX_INITIALIZER, NULL},
+             [HYI_LOCK_WAITS] = {PTHREAD_MUTEX_INITIALIZER, NULL},
              [HYI_LOCK_CODE] = {PTHREAD_MUTEX_INITIALIZER, NULL},
              [HYI_LOCK_PATCH] = {PTHREAD_MUTEX_INITIALIZER, NULL},
              [HYI_LOCK_FAULT] = {PTHREAD_MUTEX_INITIALIZER, NULL}},
+    .offload = {.ran_one = PTHREAD_COND_INITIALIZER},
 };
 
 /* --- locks, and fork ------------------------------------------------------ */

@@ -33,6 +33,8 @@ enum { HYI_PROBE_UNKNOWN, HYI_PROBE_YES, HYI_PROBE_NO };
 enum hyi_process_lock {
     HYI_LOCK_SLAB, /* a slab's backing may come to any of the others */
     HYI_LOCK_RUNTIME,
+    HYI_LOCK_OFFLOAD, /* helper threads */
+    HYI_LOCK_WAITS,   /* who confirms a cycle of waits */
     HYI_LOCK_CODE,
     HYI_LOCK_PATCH,
     HYI_LOCK_FAULT,
@@ -77,6 +79,16 @@ struct hyi_slab_registry {
     pthread_key_t key;
 };
 
+/* Helper threads (lib/runtime/offload.c). */
+struct hyi_offload {
+    pthread_cond_t ran_one; /* a helper has ended a call */
+    struct hyi_call *first, *last;
+    struct hyi_helper *idle, *all;
+    unsigned threads, threads_idle, threads_most, queued;
+    unsigned users; /* runtimes that have offloaded something */
+    uint64_t idle_ns, ran;
+};
+
 struct hyi_process {
     struct {
         pthread_mutex_t mutex;
@@ -113,12 +125,11 @@ struct hyi_process {
      * old fiber handles are safe to look up (lib/runtime/core.h). */
     _Atomic(struct hy_runtime *) runtime[HYI_RUNTIMES_MOST];
 
-    /* Records of plain threads, never freed (lib/runtime/thread.c), and who
-     * confirms a cycle of waits (lib/runtime/waits.c). */
+    /* Records of plain threads, never freed (lib/runtime/thread.c). */
     _Atomic(struct hyi_thread_block *) threads;
-    _Atomic uintptr_t thread_key;  /* a pthread_key_t and 1; 0: none yet */
-    _Atomic uint32_t waits_holder; /* process id, for the child of a fork */
+    _Atomic uintptr_t thread_key; /* a pthread_key_t and 1; 0: none yet */
     struct hyi_fls fls[HYI_FLS_KEYS];
+    struct hyi_offload offload;
 };
 
 extern struct hyi_process hyi_process;

@@ -208,10 +208,12 @@ struct hy_runtime {
     unsigned worker_room;      /* that the array has; it is kept */
     struct hyi_stacks *stacks;
 
-    _Atomic int phase; /* enum hyi_phase */
-    _Atomic int stop;  /* 0, 1 asked for, 2 all fibers are cancelled */
-    _Atomic int over;  /* 0, 1 all ended, or -EDEADLK */
-    bool need_fence;   /* no membarrier: a spawn fences */
+    _Atomic int phase;        /* enum hyi_phase */
+    _Atomic int stop;         /* 0, 1 asked for, 2 all fibers are cancelled */
+    _Atomic int over;         /* 0, 1 all ended, or -EDEADLK */
+    bool need_fence;          /* no membarrier: a spawn fences */
+    bool offloads;            /* has offloaded; under the lock of offload.c */
+    _Atomic unsigned outside; /* fibers whose calls others make for them */
 
     struct hyi_lock idle_lock; /* changes of idle, and the last one's look */
     _Atomic unsigned idle HYI_ALIGNED;

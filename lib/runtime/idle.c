@@ -214,8 +214,8 @@ static int verdict(hy_runtime *rt)
     }
     if (hyi_runtime_live(rt) == 0)
         return phase == HYI_PHASE_RUN || stop != 0;
-    if (timers == 0 && phase == HYI_PHASE_RUN &&
-        (rt->flags & HY_RUNTIME_CLOSED))
+    if (timers == 0 && atomic_load(&rt->outside) == 0 &&
+        phase == HYI_PHASE_RUN && (rt->flags & HY_RUNTIME_CLOSED))
         return -EDEADLK;
     return 0;
 }

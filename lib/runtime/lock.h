@@ -1,6 +1,7 @@
 /*
  * lock.h - the small lock under queues and tables: held for a few dozen
- * instructions, never across a park, so it may block the thread. After
+ * instructions, never across a park (debug builds count it), so it may block
+ * the thread. After
  * U. Drepper, "Futexes Are Tricky", mutex 2.
  *
  *      0 free    1 held    2 held, and somebody may sleep
@@ -13,10 +14,17 @@
 #include "arch.h"
 #include "check.h"
 #include "os.h"
+#include "park.h"
 
 struct hyi_lock {
     _Atomic uint32_t word;
 };
+
+#if HY_DEBUG >= 1
+#define HYI_LOCKS_HELD(change) ((void)(hyi_locks_held += (change)))
+#else
+#define HYI_LOCKS_HELD(change) ((void)0)
+#endif
 
 static inline bool hyi_lock_try(struct hyi_lock *lock)
 {
@@ -29,6 +37,7 @@ static inline bool hyi_lock_try(struct hyi_lock *lock)
 
 static inline void hyi_lock(struct hyi_lock *lock)
 {
+    HYI_LOCKS_HELD(1u);
     if (HYI_LIKELY(hyi_lock_try(lock)))
         return;
     for (int i = 0; i < 64; i++) {
@@ -42,6 +51,7 @@ static inline void hyi_lock(struct hyi_lock *lock)
 
 static inline void hyi_unlock(struct hyi_lock *lock)
 {
+    HYI_LOCKS_HELD(-1u);
     /* The lock's memory may be gone right after the exchange: what follows
        uses its address alone. */
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)

@@ -147,27 +147,14 @@ bool hyi_waits_return(uintptr_t me, uintptr_t first)
 /* --- confirming -------------------------------------------------------------
  */
 
-/* By the number of the process: the child of a fork takes the lock from a
-   thread that it does not have. */
 void hyi_waits_confirm_begin(void)
 {
-    uint32_t mine = (uint32_t)hyi_os_process_id(), found;
-    unsigned spins = 0;
-
-    for (;;) {
-        found = atomic_load_explicit(&hyi_process.waits_holder,
-                                     memory_order_relaxed);
-        if (found != mine && atomic_compare_exchange_strong_explicit(
-                                 &hyi_process.waits_holder, &found, mine,
-                                 memory_order_acquire, memory_order_relaxed))
-            return;
-        pause_for_other(&spins);
-    }
+    hyi_process_lock(HYI_LOCK_WAITS);
 }
 
 void hyi_waits_confirm_end(void)
 {
-    atomic_store_explicit(&hyi_process.waits_holder, 0, memory_order_release);
+    hyi_process_unlock(HYI_LOCK_WAITS);
 }
 
 /* The tokens of steps first to last from the caller, each as it is now. */

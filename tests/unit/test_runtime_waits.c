@@ -12,6 +12,7 @@
 
 #include "fail.h"
 #include "hy_test.h"
+#include "lock.h"
 
 enum { MS = 1000000, LINKS_MOST = 1000, WORKERS_MOST = 2 };
 #define SECOND ((uint64_t)1000 * MS)
@@ -688,9 +689,25 @@ HY_TEST(runtime_waits, a_storm_leaves_no_cycle_and_refuses_nobody_else)
 
 static pthread_key_t key;
 
+static void *lock_second(void *arg)
+{
+    hy_mutex_lock(&second, HY_FOREVER);
+    hy_event_set(&go);
+    hy_event_wait(&done, HY_FOREVER);
+    hy_mutex_unlock(&second);
+    return arg;
+}
+
+/* Another thread comes and would take over what this one has given back. */
 static void unlock_at_exit(void *arg)
 {
+    pthread_t thread;
+
+    HY_CHECK_EQ(pthread_create(&thread, NULL, lock_second, NULL), 0);
+    hy_event_wait(&go, HY_FOREVER);
     results[0] = hy_mutex_unlock(arg);
+    hy_event_set(&done);
+    pthread_join(thread, NULL);
 }
 
 static void *leave_it_to_a_destructor(void *arg)
@@ -830,4 +847,27 @@ HY_TEST(runtime_waits, a_deadlock_is_told_by_name)
     HY_CHECK(was_told("waits: mutex, owned by a thread"));
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
     memset(&first, 0, sizeof(first));
+}
+
+/* --- small locks ------------------------------------------------------------
+ */
+
+static void park_under_lock(void *arg)
+{
+    struct hyi_lock lock = {0};
+
+    (void)arg;
+    hyi_lock(&lock);
+    hyi_unlock(&lock);
+    hy_fiber_sleep(hy_after(1000));
+    hyi_lock(&lock);
+    hy_fiber_sleep(hy_after(1000));
+    hyi_unlock(&lock);
+}
+
+HY_TEST(runtime_waits, debug_builds_trap_a_park_under_a_small_lock)
+{
+    int status = hy_test_child(park_under_lock, NULL);
+
+    HY_CHECK_EQ(status != 0, HY_DEBUG >= 1);
 }

@@ -1,0 +1,540 @@
+/*
+ * test_runtime_offload.c - blocking calls in helper threads: deadlines and
+ * cancels while queued and while running, limits, failures, ends of runtimes
+ * and of processes.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include <hyperion/fiber.h>
+#include <hyperion/offload.h>
+#include <hyperion/runtime.h>
+#include <hyperion/sync.h>
+
+#include "fail.h"
+#include "hy_test.h"
+
+enum { MS = 1000000, CALLERS = 60, CALLS = 20 };
+#define SECOND ((uint64_t)1000 * MS)
+
+static hy_runtime *make(unsigned workers, unsigned flags)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = workers;
+    o.flags = flags;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+static hy_fiber spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
+{
+    hy_fiber f = {0};
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, &f), 0);
+    return f;
+}
+
+static hy_offload_stats stats(void)
+{
+    hy_offload_stats s = {.size = sizeof(s)};
+
+    HY_CHECK_EQ(hy_offload_stats_get(&s), 0);
+    return s;
+}
+
+/* The last runtime takes the helpers along; a thread that found nothing to do
+   from the start may need a moment. */
+static void run_to_the_end(hy_runtime *rt)
+{
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    for (int i = 0; i < 2000 && stats().threads != 0; i++)
+        hy_fiber_sleep(hy_after(MS));
+    HY_CHECK_EQ(stats().threads, 0);
+    HY_CHECK_EQ(stats().queued, 0);
+    HY_CHECK_EQ(hy_offload_limit(0, 0), 0);
+}
+
+static _Atomic int wrong, ran, begun;
+static sem_t gate;
+static pthread_t worker_thread;
+
+static void reset(void)
+{
+    wrong = ran = begun = 0;
+    sem_init(&gate, 0, 0);
+}
+
+static void note(void *arg)
+{
+    (void)arg;
+    ran++;
+}
+
+static void pass_gate(void *arg)
+{
+    (void)arg;
+    begun++;
+    while (sem_wait(&gate) != 0)
+        ;
+    ran++;
+}
+
+/* --- where it runs ----------------------------------------------------------
+ */
+
+static void look_around(void *arg)
+{
+    sigset_t blocked;
+
+    wrong += hy_fiber_self().id != 0;
+    wrong += pthread_equal(pthread_self(), worker_thread) != 0;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    wrong += !sigismember(&blocked, SIGTERM);
+    wrong += !sigismember(&blocked, SIGALRM);
+    wrong += sigismember(&blocked, SIGSEGV) != 0;
+    wrong += sigismember(&blocked, SIGBUS) != 0;
+    *(int *)arg = 42;
+    errno = 5;
+}
+
+static void offload_a_look(void *arg)
+{
+    int on_my_stack = 0;
+
+    (void)arg;
+    worker_thread = pthread_self();
+    errno = 77;
+    wrong += hy_offload(look_around, &on_my_stack, HY_FOREVER) != 0;
+    wrong += errno != 77;
+    wrong += on_my_stack != 42;
+}
+
+HY_TEST(runtime_offload, runs_in_another_thread)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    spawn(rt, offload_a_look, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+}
+
+static void offload_gate(void *arg)
+{
+    (void)arg;
+    wrong += hy_offload(pass_gate, NULL, HY_FOREVER) != 0;
+}
+
+static void open_gate(void *arg)
+{
+    for (int i = 0; i < *(int *)arg; i++)
+        sem_post(&gate);
+}
+
+HY_TEST(runtime_offload, other_fibers_run_meanwhile)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED); /* and it is no deadlock */
+    int many = 10;
+
+    reset();
+    for (int i = 0; i < many; i++)
+        spawn(rt, offload_gate, NULL);
+    spawn(rt, open_gate, &many);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(ran, many);
+    HY_CHECK_EQ(wrong, 0);
+}
+
+static void note_thread(void *arg)
+{
+    *(pthread_t *)arg = pthread_self();
+}
+
+HY_TEST(runtime_offload, a_thread_calls_for_itself)
+{
+    pthread_t seen;
+
+    HY_CHECK_EQ(hy_offload(NULL, NULL, HY_FOREVER), -EINVAL);
+    HY_CHECK_EQ(hy_offload(note_thread, &seen, HY_NOW), 0);
+    HY_CHECK(pthread_equal(seen, pthread_self()));
+}
+
+static void note_fiber(void *arg)
+{
+    *(uint64_t *)arg = hy_fiber_self().id;
+}
+
+static void offload_in_simulation(void *arg)
+{
+    uint64_t seen = 0;
+
+    (void)arg;
+    wrong += hy_offload(note_fiber, &seen, hy_after(MS)) != 0;
+    wrong += seen != hy_fiber_self().id;
+    ran++;
+}
+
+HY_TEST(runtime_offload, a_simulation_calls_in_place)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+        hy_runtime *rt;
+
+        reset();
+        o.seed = seed;
+        HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+        for (int i = 0; i < 5; i++)
+            spawn(rt, offload_in_simulation, NULL);
+        run_to_the_end(rt);
+        HY_CHECK_EQ(wrong, 0);
+        HY_CHECK_EQ(ran, 5);
+    }
+}
+
+/* --- deadlines, cancels -----------------------------------------------------
+ */
+
+static void never_begin(void *arg)
+{
+    (void)arg;
+    wrong += hy_offload(NULL, NULL, HY_FOREVER) != -EINVAL;
+    wrong += hy_offload(note, NULL, HY_NOW) != -ETIMEDOUT;
+    wrong += hy_offload(note, NULL, 1) != -ETIMEDOUT;
+    hy_fiber_cancel(hy_fiber_self());
+    wrong += hy_offload(note, NULL, HY_FOREVER) != -ECANCELED;
+    hy_fiber_shield(1);
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, who_may_not_wait_does_not_call)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    spawn(rt, never_begin, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 1);
+}
+
+static void time_out_in_queue(void *arg)
+{
+    (void)arg;
+    while (begun == 0)
+        hy_fiber_sleep(hy_after(MS));
+    wrong += hy_offload(note, NULL, hy_after(5 * MS)) != -ETIMEDOUT;
+}
+
+static void be_cancelled_in_queue(void *arg)
+{
+    (void)arg;
+    while (begun == 0)
+        hy_fiber_sleep(hy_after(MS));
+    wrong += hy_offload(note, NULL, HY_FOREVER) != -ECANCELED;
+}
+
+static void cancel_then_open(void *arg)
+{
+    int one = 1;
+
+    while (stats().queued == 0)
+        hy_fiber_sleep(hy_after(MS));
+    wrong += hy_fiber_cancel(*(hy_fiber *)arg) != 0;
+    hy_fiber_sleep(hy_after(30 * MS));
+    wrong += stats().queued != 0;
+    open_gate(&one);
+}
+
+HY_TEST(runtime_offload, a_queued_call_is_withdrawn)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_fiber victim;
+
+    reset();
+    HY_CHECK_EQ(hy_offload_limit(1, 0), 0);
+    spawn(rt, offload_gate, NULL);
+    victim = spawn(rt, be_cancelled_in_queue, NULL);
+    spawn(rt, time_out_in_queue, NULL);
+    spawn(rt, cancel_then_open, &victim);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 1);
+}
+
+static void offload_gate_with_deadline(void *arg)
+{
+    (void)arg;
+    wrong += hy_offload(pass_gate, NULL, hy_after(200 * MS)) != 0;
+    wrong += ran == 0;
+}
+
+static void cancel_and_outlast(void *arg)
+{
+    int many = 2;
+
+    while (begun < 2)
+        hy_fiber_sleep(hy_after(MS));
+    wrong += hy_fiber_cancel(*(hy_fiber *)arg) != 0;
+    hy_fiber_sleep(hy_after(250 * MS));
+    wrong += ran != 0;
+    open_gate(&many);
+}
+
+HY_TEST(runtime_offload, a_running_call_is_waited_for)
+{
+    hy_runtime *rt = make(1, 0);
+    hy_fiber victim;
+
+    reset();
+    spawn(rt, offload_gate_with_deadline, NULL);
+    victim = spawn(rt, offload_gate, NULL);
+    spawn(rt, cancel_and_outlast, &victim);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 2);
+}
+
+/* --- limits -----------------------------------------------------------------
+ */
+
+static _Atomic int at_once, most_at_once;
+
+static void be_counted(void *arg)
+{
+    int now = ++at_once, most = most_at_once;
+
+    (void)arg;
+    while (now > most &&
+           !atomic_compare_exchange_weak(&most_at_once, &most, now))
+        ;
+    hy_fiber_sleep(hy_after(50000));
+    at_once--;
+    ran++;
+}
+
+static _Atomic int succeeded;
+
+static void call_often(void *arg)
+{
+    unsigned state = (unsigned)(intptr_t)arg;
+
+    for (int i = 0; i < CALLS; i++) {
+        int r;
+
+        state = state * 1103515245u + 12345u;
+        r = hy_offload(be_counted, NULL,
+                       state >> 16 & 1 ? hy_after((state >> 17 & 15) * 100000)
+                                       : HY_FOREVER);
+        wrong += r != 0 && r != -ETIMEDOUT;
+        succeeded += r == 0;
+    }
+}
+
+HY_TEST(runtime_offload, a_storm_within_the_limit)
+{
+    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+
+    reset();
+    at_once = most_at_once = succeeded = 0;
+    HY_CHECK_EQ(hy_offload_limit(1025, 0), -EINVAL);
+    HY_CHECK_EQ(hy_offload_limit(4, 0), 0);
+    HY_CHECK_EQ(stats().threads_most, 4);
+    for (int i = 0; i < CALLERS; i++)
+        spawn(rt, call_often, (void *)(intptr_t)i);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, succeeded);
+    HY_CHECK(most_at_once <= 4);
+}
+
+static void offload_and_see_it_end(void *arg)
+{
+    (void)arg;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+    for (int i = 0; i < 5000 && stats().threads != 0; i++)
+        hy_fiber_sleep(hy_after(MS));
+    wrong += stats().threads != 0;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, a_helper_without_work_ends)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    HY_CHECK_EQ(hy_offload_limit(0, MS), 0);
+    spawn(rt, offload_and_see_it_end, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 2);
+}
+
+/* --- failures ---------------------------------------------------------------
+ */
+
+static void offload_without_threads(void *arg)
+{
+    (void)arg;
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    wrong += hy_offload(note, NULL, HY_FOREVER) != -EAGAIN;
+    wrong += hy_fail_hits() != 1;
+    hy_fail_none();
+    hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
+    errno = 77;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != -ENOMEM;
+    wrong += errno != 77;
+    wrong += hy_fail_hits() != 1;
+    hy_fail_none();
+    wrong += ran != 0;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, no_thread_is_told)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_offload_stats small = {.size = 1};
+
+    reset();
+    HY_CHECK_EQ(hy_offload_stats_get(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_offload_stats_get(&small), -EINVAL);
+    spawn(rt, offload_without_threads, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 1);
+}
+
+static void offload_without_memory(void *arg)
+{
+    (void)arg;
+    hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
+    wrong += hy_offload(note, NULL, HY_FOREVER) != -ENOMEM;
+    hy_fail_none();
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, no_memory_is_told)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    spawn(rt, offload_without_memory, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(ran, 1);
+}
+
+static void be_served_by_another(void *arg)
+{
+    (void)arg;
+    while (begun == 0)
+        hy_fiber_sleep(hy_after(MS));
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    sem_post(&gate);
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+    hy_fail_none();
+}
+
+HY_TEST(runtime_offload, a_helper_serves_when_no_other_can_be_had)
+{
+    hy_runtime *rt = make(1, 0);
+
+    reset();
+    spawn(rt, offload_gate, NULL);
+    spawn(rt, be_served_by_another, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
+    HY_CHECK_EQ(ran, 2);
+}
+
+/* --- ends -------------------------------------------------------------------
+ */
+
+static void *open_later(void *arg)
+{
+    int one = 1;
+
+    (void)arg;
+    hy_fiber_sleep(hy_after(20 * MS));
+    open_gate(&one);
+    return NULL;
+}
+
+/* One call runs, one is queued, and the runtime goes. */
+HY_TEST(runtime_offload, a_runtime_that_goes_waits_for_its_calls)
+{
+    hy_runtime *rt = make(1, 0);
+    pthread_t opener;
+
+    reset();
+    HY_CHECK_EQ(hy_offload_limit(1, 0), 0);
+    spawn(rt, offload_gate, NULL);
+    spawn(rt, offload_gate, NULL);
+    while (begun == 0 || stats().queued == 0)
+        HY_CHECK(hy_runtime_poll(rt, HY_NOW) >= 0);
+    HY_CHECK_EQ(pthread_create(&opener, NULL, open_later, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(ran, 1);
+    HY_CHECK_EQ(begun, 1);
+    HY_CHECK_EQ(stats().queued, 0);
+    HY_CHECK_EQ(stats().threads, 0);
+    pthread_join(opener, NULL);
+    HY_CHECK_EQ(hy_offload_limit(0, 0), 0);
+}
+
+static void wait_for_ever(void *arg)
+{
+    static hy_event never;
+
+    (void)arg;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+    hy_event_wait(&never, HY_FOREVER);
+}
+
+HY_TEST(runtime_offload, a_deadlock_after_a_call_is_found)
+{
+    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+
+    reset();
+    spawn(rt, wait_for_ever, NULL);
+    HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(ran, 1);
+}
+
+static void offload_in_child(void *arg)
+{
+    hy_runtime *rt = make(1, 0);
+
+    (void)arg;
+    alarm(20);
+    ran = 0;
+    spawn(rt, offload_a_look, NULL);
+    if (hy_runtime_run(rt) != 0 || hy_runtime_destroy(rt) != 0 || wrong != 0)
+        _exit(1);
+}
+
+static void offload_and_fork(void *arg)
+{
+    (void)arg;
+    wrong += hy_offload(note, NULL, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, the_child_of_a_fork_has_its_own_helpers)
+{
+    hy_runtime *rt = make(1, 0);
+
+    if (HY_TEST_SANITIZER)
+        return; /* no threads after a fork */
+    reset();
+    spawn(rt, offload_and_fork, NULL);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(stats().threads, 1);
+    HY_CHECK_EQ(hy_test_child(offload_in_child, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(stats().threads, 0);
+}
