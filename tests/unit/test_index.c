@@ -468,9 +468,10 @@ HY_TEST(index, a_reserve_is_for_new_files_and_kept)
         HY_CHECK_EQ(hy_index_create(&index, &o), 0);
         HY_CHECK(hy_pager_bytes(hy_index_pager(index)) - least <= 4096 * 16);
         HY_CHECK_EQ(hy_index_destroy(index), 0);
+        /* Larger is a wish that is not met, smaller is had and more. */
+        HY_CHECK_EQ(reports_at[HY_REPORT_WARNING], 1);
+        HY_CHECK_EQ(reports_at[HY_REPORT_NOTE], turn > 0);
     }
-    HY_CHECK_EQ(reports_at[HY_REPORT_WARNING], 1); /* larger is not had */
-    HY_CHECK_EQ(reports_at[HY_REPORT_NOTE], 1);
     HY_CHECK(strstr(reported, path) != NULL);
     remove_file(path);
 }
