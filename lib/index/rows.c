@@ -496,7 +496,7 @@ int hyi_rows_insert(struct rows *rows, const struct row_content *content)
         hyi_rows_reclaim(rows); /* a dead row will do */
     found = find_row(rows, content->id, &old);
     r = found == -EBADMSG ? found : prepare_retire(rows);
-    if (r == 0 && hyi_id_map_is_full(&rows->map))
+    if (r == 0 && found != 0 && hyi_id_map_is_full(&rows->map))
         r = grow_map(rows);
     if (r == 0)
         r = take_row(rows, &row);

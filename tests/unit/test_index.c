@@ -602,6 +602,40 @@ HY_TEST(index, a_full_heap_is_an_error_and_loses_nothing)
     free(memory);
 }
 
+HY_TEST(index, what_is_there_is_replaced_though_no_id_has_room)
+{
+    enum { BYTES = 1 << 20 };
+    hy_index_options o = HY_INDEX_OPTIONS_INIT;
+    void *memory = aligned_alloc(4096, BYTES);
+    hy_heap *heap = NULL;
+    hy_index *index = NULL;
+    uint64_t i = 0;
+    int r;
+
+    HY_CHECK_EQ(hy_heap_format(&heap, memory, BYTES), 0);
+    o.dim = 1;
+    o.metric = HY_METRIC_L2;
+    o.storage = HY_STORE_F32;
+    o.heap = heap;
+    HY_CHECK_EQ(hy_index_create(&index, &o), 0);
+    HY_CHECK_EQ(hy_index_insert(index, i++, (float[]){0}), 0);
+    for (size_t bytes = BYTES; bytes >= 16; bytes /= 2)
+        while (hy_heap_alloc(heap, bytes) != NULL)
+            continue;
+    while ((r = hy_index_insert(index, i, (float[]){(float)i})) == 0)
+        i++;
+    HY_CHECK_EQ(r, -ENOMEM);
+    HY_CHECK(i < 4096); /* there are rows, but the map of ids is full */
+    for (uint64_t id = 0; id < i; id++)
+        HY_CHECK_EQ(hy_index_insert(index, id, (float[]){-1}), 0);
+    HY_CHECK_EQ(hy_index_insert(index, i, (float[]){0}), -ENOMEM);
+    HY_CHECK_EQ(hy_index_remove(index, 0), 0);
+    HY_CHECK_EQ(hy_index_insert(index, i, (float[]){0}), 0);
+    HY_CHECK_EQ(hy_index_destroy(index), 0);
+    HY_CHECK_EQ(hy_heap_destroy(heap), 0);
+    free(memory);
+}
+
 HY_TEST(index, no_memory_is_an_error)
 {
     hy_index_options o = HY_INDEX_OPTIONS_INIT;
