@@ -12,7 +12,8 @@
  * of the last runtime that has offloaded anything ends and joins those that are
  * idle. Signals that are not faults are blocked in them.
  *
- * fork: the child has no helpers, and starts its own.
+ * fork: the child has no helpers, and starts its own. Where fn itself forks and
+ * returns, the child ends with status 0: no fiber of its own waits for it.
  */
 #ifndef HYPERION_OFFLOAD_H
 #define HYPERION_OFFLOAD_H

@@ -187,20 +187,25 @@ static bool rest(struct hyi_helper *h)
     return true;
 }
 
-/* Under the lock, let go meanwhile. */
-static void run(struct hyi_helper *h, struct hyi_call *c)
+/* Under the lock, let go meanwhile. False, and not under it: the call has
+   forked, and this is the child, whose helper this thread is not. */
+static bool run(struct hyi_helper *h, struct hyi_call *c)
 {
     struct hyi_offload *p = &hyi_process.offload;
+    uint32_t forks = hyi_process_forks();
 
     cut(c);
     h->rt = c->rt;
     unlock();
     c->fn(c->arg);
+    if (hyi_process_forks() != forks)
+        return false;
     hyi_wake(&c->waiter);
     lock();
     h->rt = NULL;
     p->ran++;
     pthread_cond_broadcast(&p->ran_one);
+    return true;
 }
 
 static void *help(void *arg)
@@ -211,7 +216,10 @@ static void *help(void *arg)
     lock();
     do
         while (!h->dismissed && p->first != NULL)
-            run(h, p->first);
+            if (!run(h, p->first)) {
+                free(h);
+                return NULL;
+            }
     while (!h->dismissed && rest(h));
     if (!h->dismissed) {
         leave_all(h);

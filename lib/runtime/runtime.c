@@ -507,7 +507,8 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
             continue;
         }
         if ((rt->flags & HY_RUNTIME_CLOSED) && w->wheel.count == 0 &&
-            atomic_load(&w->inbox) == NULL && atomic_load(&rt->stop) != 1)
+            atomic_load(&rt->outside) == 0 && atomic_load(&w->inbox) == NULL &&
+            atomic_load(&rt->stop) != 1)
             return -EDEADLK;
         if (until == HY_NOW || hyi_worker_now(w) >= until)
             return atomic_load(&rt->stop) == 1;

@@ -8,6 +8,9 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <hyperion/fiber.h>
 #include <hyperion/offload.h>
@@ -504,6 +507,61 @@ HY_TEST(runtime_offload, a_deadlock_after_a_call_is_found)
     HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
     HY_CHECK_EQ(ran, 1);
+}
+
+static void rest(void *arg)
+{
+    hy_fiber_sleep(hy_after(20 * MS));
+    note(arg);
+}
+
+static void offload_a_rest(void *arg)
+{
+    wrong += hy_offload(rest, arg, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, a_call_under_way_is_no_deadlock_of_a_poll)
+{
+    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+
+    reset();
+    spawn(rt, offload_a_rest, NULL);
+    HY_CHECK_EQ(hy_runtime_poll(rt, hy_after(20 * SECOND)), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(ran, 1);
+    HY_CHECK_EQ(wrong, 0);
+}
+
+/* In the child the helper is the only thread, so its end is the child's. */
+static void fork_and_return(void *arg)
+{
+    int status = -1;
+    pid_t pid;
+
+    (void)arg;
+    fflush(stdout); /* or the child's exit writes it once more */
+    pid = fork();
+    if (pid != 0)
+        wrong += pid < 0 || waitpid(pid, &status, 0) != pid || status != 0;
+}
+
+static void offload_a_fork(void *arg)
+{
+    wrong += hy_offload(fork_and_return, arg, HY_FOREVER) != 0;
+}
+
+HY_TEST(runtime_offload, a_call_may_fork)
+{
+    hy_runtime *rt = make(1, 0);
+
+    if (HY_TEST_SANITIZER) {
+        HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+        return; /* no threads after a fork */
+    }
+    reset();
+    spawn(rt, offload_a_fork, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(wrong, 0);
 }
 
 static void offload_in_child(void *arg)
