@@ -116,7 +116,7 @@ static const char help_options[] =
     "  -V, --version     which version this is\n"
     "\n"
     "Exit status: 0; 1 when something failed or could not be read; 2 when the\n"
-    "command line is wrong.\n";
+    "command line is wrong; a signal's, 130 for Ctrl-C, when one ended it.\n";
 
 static const struct command *find_command(const char *name)
 {
@@ -249,7 +249,10 @@ static enum wish read_command(const struct command **out,
         return misuse("command", "none was given"), MISUSE;
     }
     if (wish == WORK && command->words == MUST && request->word_count == 0)
-        return misuse(command->name, "what for? give it some words"), MISUSE;
+        return misuse(command->name, command->run == run_forget
+                                         ? "what? name a file or folder"
+                                         : "what for? give it some words"),
+               MISUSE;
     if (wish == WORK && command->words == NONE && request->word_count != 0)
         return misuse(request->words[0], "this command takes no words"), MISUSE;
     *out = command;

@@ -95,6 +95,8 @@ static int forget_path(hy_pipeline *p, const char *path,
         r = hy_pipeline_flush(p, HY_FOREVER);
     if (r == 0 && !exists && *count == before)
         r = -ENOENT;
+    if (r != 0) /* what is not durable is not forgotten */
+        *count = before;
     file_list_free(&list);
     free(absolute);
     return r;
@@ -105,11 +107,12 @@ int run_forget(struct session *session)
     const struct request *request = &session->request;
     struct left_out left_out = {.verbose = request->verbose};
     uint64_t count = 0;
+    bool failed = false;
     int status = open_store(session, false);
 
     if (status != DONE)
         return status;
-    for (int i = 0; i < request->word_count; i++) {
+    for (int i = 0; i < request->word_count && !failed; i++) {
         int r = forget_path(session->pipeline, request->words[i], &left_out,
                             &count);
 
@@ -119,11 +122,12 @@ int run_forget(struct session *session)
                 "there is no such file, neither here nor in the store");
         else if (r != 0)
             status = complain_of_store(session, r);
+        failed = r != 0 && r != -ENOENT;
     }
     status |= left_out_end(&left_out);
     if (request->json)
         printf("{\"forgotten\":%" PRIu64 "}\n", count);
     else
         printf("%" PRIu64 " document%s forgotten\n", count, plural(count));
-    return status | close_store(session);
+    return status | (failed ? abandon_store(session) : close_store(session));
 }

@@ -141,7 +141,7 @@ int open_store(struct session *session, bool create)
     return DONE;
 }
 
-int close_store(struct session *session)
+static int close_both(struct session *session)
 {
     int r;
 
@@ -149,5 +149,18 @@ int close_store(struct session *session)
     session->monitor = NULL;
     r = hy_pipeline_close(session->pipeline);
     session->pipeline = NULL;
+    return r;
+}
+
+int close_store(struct session *session)
+{
+    int r = close_both(session);
+
     return r != 0 ? complain_of_store(session, r) : DONE;
+}
+
+int abandon_store(struct session *session)
+{
+    close_both(session);
+    return FAILED;
 }

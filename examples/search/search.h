@@ -59,6 +59,9 @@ int start_watching(struct session *session);
 int open_store(struct session *session, bool create);
 int close_store(struct session *session);
 
+/* After a complaint of the store: closes it without another. FAILED. */
+int abandon_store(struct session *session);
+
 /* --- forget_files.c ------------------------------------------------------- */
 
 /* A file's documents have consecutive ids from here. */

@@ -2,10 +2,10 @@
  * slab.h - object caches: objects of one size, allocated and freed by any
  * thread, a few nanoseconds each.
  *
- *      thread A                              thread B
- *      alloc from its chunk                  frees A's object: a bit,
- * atomically frees its own objects: a bit          frees the first object of a
- * chunk chunk used up: nobody's               that is nobody's: it is B's now
+ *      thread A                       thread B
+ *      takes from its own chunk,      frees what is A's: a bit, atomically;
+ *      frees into it: a bit;          frees the first object of a chunk that
+ *      a full chunk: nobody's         is nobody's: the chunk is B's now
  *               \                               /
  *                chunks with room, empty chunks          (shared, by a lock)
  *                              |

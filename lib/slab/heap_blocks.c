@@ -17,6 +17,7 @@
  * Upstream: heap.h. Downstream: heap_layout.h.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "heap_layout.h"
@@ -541,6 +542,18 @@ static int free_block(hy_heap *heap, void *p)
     return 0;
 }
 
+/* Without the lock: the callback may use the heap. */
+static void report_refused(hy_heap *heap, const void *p)
+{
+    char line[128];
+
+    if (heap->report.write == NULL)
+        return;
+    snprintf(line, sizeof(line),
+             "heap %s: %p is no block in use; it is not freed", heap->name, p);
+    heap->report.write(heap->report.ctx, HY_REPORT_ERROR, line);
+}
+
 int hy_heap_free(hy_heap *heap, void *p)
 {
     int r;
@@ -552,6 +565,8 @@ int hy_heap_free(hy_heap *heap, void *p)
     hyi_heap_lock(heap);
     r = free_block(heap, p);
     hyi_heap_unlock(heap);
+    if (HYI_UNLIKELY(r == -EINVAL))
+        report_refused(heap, p);
     return r;
 }
 

@@ -263,11 +263,11 @@ step_subdirectory() {
     build_and_run subdirectory slab
     ninja -C "$WORK/subdirectory" -t commands hyperion-slab_static |
         grep "slab\\.c[\"']*\$" | grep -q -- ' -O2 ' || fail "it is not optimised"
-    if find "$WORK/subdirectory" -name '*.so' | grep hyperion; then
+    if [ -n "$(find "$WORK/subdirectory" -name '*hyperion*.so')" ]; then
         fail "built, and the parent did not link it"
     fi
     cmake --install "$WORK/subdirectory" --prefix "$WORK/parent" >/dev/null
-    if find "$WORK/parent" | grep -i hyperion; then
+    if [ -n "$(find "$WORK/parent" -iname '*hyperion*')" ]; then
         fail "installed, and the parent did not ask for it"
     fi
     configure subdirectory -DHOW=subdirectory -DWHERE="$SOURCE" -DPARTS=slab \

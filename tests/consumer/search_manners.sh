@@ -38,7 +38,7 @@ misuse '--store: needs a value' "$program" query otter --store
 misuse '\\x1b\[2J' "$program" "$(printf '\033[2J')"
 misuse 'name of a file' "$program" query --store '' otter
 misuse 'what for' "$program" query --store s
-misuse 'what for' "$program" forget
+misuse 'name a file' "$program" forget
 misuse 'takes no words' "$program" stats --store s x
 misuse 'takes no words' "$program" repl --store s x
 for count in 0 100000 -1 abc 5x '' ' 5' 99999999999999999999; do
@@ -286,6 +286,15 @@ printf 'Otters sleep.\n' >otters
 "$1" index otters --store full/s >out.txt 2>err.txt || exit 6
 "$1" query --store full/s sleep >out.txt 2>err.txt || exit 7
 grep -q otters:1 out.txt || exit 8
+cat /dev/zero >full/rest 2>/dev/null
+got=0
+"$1" forget otters --store full/s >out.txt 2>err.txt || got=$?
+case $got in # what is not durable is not said to be forgotten
+0) grep -q '^1 document forgotten' out.txt || exit 9 ;;
+1) grep -q '^0 documents forgotten' out.txt && [ "$(wc -l <err.txt)" -eq 1 ] ||
+    exit 10 ;;
+*) exit 11 ;;
+esac
 END
 mkdir full
 map=-r

@@ -294,7 +294,7 @@ HY_TEST(slab_heap_damage, check_reads_the_lists)
 }
 
 struct reports {
-    int count;
+    int count, refused;
 };
 
 static void write_report(void *ctx, int level, const char *message)
@@ -302,6 +302,8 @@ static void write_report(void *ctx, int level, const char *message)
     struct reports *r = ctx;
 
     r->count += level == HY_REPORT_ERROR && strstr(message, "damaged") != NULL;
+    r->refused += level == HY_REPORT_ERROR &&
+                  strstr(message, "is no block in use") != NULL;
 }
 
 /* A handle that has met damage stops, says so once, and can be reset. */
@@ -333,6 +335,27 @@ HY_TEST(slab_heap_damage, stops_a_handle)
     HY_CHECK_EQ(hy_heap_reset(heap), 0);
     HY_CHECK(hy_heap_alloc(heap, 100) != NULL);
     HY_CHECK_EQ(hy_heap_check(heap), 0);
+    hy_heap_destroy(heap);
+    fence_destroy(region);
+}
+
+HY_TEST(slab_heap_damage, tells_of_refused_frees)
+{
+    char *region = fenced_region(), *p;
+    hy_heap_options o = HY_HEAP_OPTIONS_INIT;
+    struct reports reports = {0};
+    hy_heap *heap;
+
+    o.report.write = write_report;
+    o.report.ctx = &reports;
+    HY_CHECK_EQ(hy_heap_format_with(&heap, region, REGION_BYTES, &o), 0);
+    p = hy_heap_alloc(heap, 100);
+    HY_CHECK_EQ(hy_heap_free(heap, p + 1), -EINVAL);
+    HY_CHECK_EQ(hy_heap_free(heap, p), 0);
+    HY_CHECK_EQ(reports.refused, 1);
+    HY_CHECK_EQ(hy_heap_free(heap, p), -EINVAL);
+    HY_CHECK_EQ(reports.refused, 2);
+    HY_CHECK_EQ(reports.count, 0);
     hy_heap_destroy(heap);
     fence_destroy(region);
 }
