@@ -277,9 +277,9 @@ static int list_files(struct file_list *list, const struct request *request,
     }
     file_list_sort(list);
     if (list->count == 0 && status == DONE && left_out->count[UNREADABLE] == 0)
-        status = complain(paths[0],
-                          "no files of text there (links below it, names that "
-                          "begin with a dot and devices are left out)");
+        status =
+            complain(paths[0], "no files there (links below it, devices, and "
+                               "names that begin with a dot, are left out)");
     return status;
 }
 
