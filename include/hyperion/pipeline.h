@@ -152,8 +152,8 @@ HY_API int hy_pipeline_flush(hy_pipeline *p, hy_deadline until);
  *
  * It waits for nobody and makes nobody wait: documents may come and go
  * meanwhile. A hit's text at the time of the search had those words; what
- * hy_pipeline_document then gives may be newer, or -ENOENT. Needs some 20 KB and
- * 13 bytes a component besides the candidates, and little stack.
+ * hy_pipeline_document then gives may be newer, or -ENOENT. Needs some 20 KB
+ * and 13 bytes a component besides the candidates, and little stack.
  *
  * 0, also without a hit; -EINVAL; -ENOMEM; -ETIMEDOUT when the deadline passed
  * meanwhile, which is looked at after the scan and every 0.2 ms from then on
