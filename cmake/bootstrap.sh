@@ -56,6 +56,8 @@ needs_test() {
     need make "users without CMake" has make
     need binutils "objdump, nm" has objdump
     need libcriterion-dev "the test framework" header criterion/criterion.h
+    need file "cpack asks it what a library is" has file
+    need dpkg-dev "what Debian packages depend on" has dpkg-shlibdeps
 }
 
 header() {
