@@ -358,7 +358,7 @@ HY_TEST(base_fault, a_child_does_not_wait_for_threads_that_it_has_not)
 
 static void *handler_before;
 
-static void look_for_ranges(void *arg)
+static void touch_ranges(void *arg)
 {
     char *base = arg;
 
@@ -394,7 +394,7 @@ HY_TEST(base_fault, what_is_left_to_the_parent_is_not_a_childs)
     hyi_fault_leave_to_parent(range);
     HY_CHECK_EQ(hy_test_child(look_for_handlers, NULL), 0);
     HY_CHECK_EQ(hyi_fault_attach(range + page, page, open_page, &answered), 0);
-    HY_CHECK_EQ(hy_test_child(look_for_ranges, range), 0);
+    HY_CHECK_EQ(hy_test_child(touch_ranges, range), 0);
     *(volatile char *)range = 1;
     HY_CHECK_EQ(atomic_load(&answered), 1);
     HY_CHECK_EQ(hyi_fault_detach(range), 0);

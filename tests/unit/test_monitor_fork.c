@@ -125,7 +125,8 @@ static void make_runtime(unsigned i)
     EXPECT(hy_runtime_destroy(rt) == 0);
 }
 
-static void make_pager(unsigned i)
+/* By the name valgrind knows that it is meant, here and below. */
+static void touch_new_pager(unsigned i)
 {
     hy_pager_options o = HY_PAGER_OPTIONS_INIT;
     hy_pager *pager = NULL;
@@ -169,7 +170,7 @@ static void use_runtime(unsigned i)
     EXPECT(hy_fiber_join(fiber, HY_FOREVER) == 0);
 }
 
-static void use_pager(unsigned i)
+static void touch_pager(unsigned i)
 {
     volatile char *base = hy_pager_base(all.pager);
     uint64_t at = (uint64_t)(i % 256) << 12;
@@ -203,9 +204,9 @@ static void use_pipeline(unsigned i)
 /* What a child may use, too, comes first; then what takes addresses, which a
  * sanitizer remembers as what the parent had there; then what it may not. */
 static void (*const uses[])(unsigned) = {
-    use_slab,    make_slab, use_heap,     use_code,
-    use_patch,   make_ring, make_runtime, make_pager,
-    use_runtime, use_pager, use_monitor,  use_pipeline};
+    use_slab,    make_slab,   use_heap,     use_code,
+    use_patch,   make_ring,   make_runtime, touch_new_pager,
+    use_runtime, touch_pager, use_monitor,  use_pipeline};
 enum { USES = sizeof(uses) / sizeof(uses[0]), OWN = HY_TEST_SANITIZER ? 6 : 8 };
 
 /* With rests, so that the forks get a processor among so many threads. */
