@@ -60,8 +60,8 @@ HY_API int hy_fls_delete(hy_fls_key key);
 HY_API int hy_fls_set(hy_fls_key key, void *value);
 
 /** The value of the calling fiber, or thread; NULL when it has set none, or
- * there never was such a key. Under a key that was deleted it stays what it was,
- * so do not ask for that. Takes some 2 ns. */
+ * there never was such a key. Under a key that was deleted it stays what it
+ * was, so do not ask for that. Takes some 2 ns. */
 HY_API void *hy_fls_get(hy_fls_key key);
 
 HY_END_DECLS
