@@ -36,7 +36,8 @@ enum hy_fiber_flag {
      *  permission: today's scheduler moves only unstarted fibers. */
     HY_FIBER_MIGRATE = 1u << 0,
     /** The fiber has rounding mode and exception masks of its own; it starts
-     *  with those of the spawning fiber's worker. Costs some 3 ns a switch. */
+     *  with those of the spawning fiber's worker. Doubles what a switch costs.
+     */
     HY_FIBER_FP_ENV = 1u << 1,
     /** A stack in huge pages; -ENOTSUP in this version. */
     HY_FIBER_HUGE_STACK = 1u << 2,
