@@ -10,21 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rm -rf "$work"
 mkdir -p "$work"
 cd "$work"
-failed=0 ran=0
-
-# say NAME COMMAND...: runs it, shows what it printed when it fails.
-say() {
-    name=$1
-    shift
-    if "$@" >log.txt 2>&1; then
-        printf '%-52s %s\n' "$name" "$(tail -1 log.txt)"
-        ran=$((ran + 1))
-    else
-        printf '%-52s failed\n' "$name"
-        cat log.txt
-        failed=$((failed + 1))
-    fi
-}
+. "$here/../say.sh"
 
 # build COMPILER SOURCE FLAGS...: one program, run.
 build() {
@@ -121,5 +107,4 @@ for pair in gcc:g++ clang:clang++; do
         echo "$cc: without gdb"
     fi
 done
-echo "$ran passed, $failed failed"
-[ $failed -eq 0 ] && [ $ran -gt 0 ]
+said_all

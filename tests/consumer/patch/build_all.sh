@@ -7,21 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rm -rf "$work"
 mkdir -p "$work"
 cd "$work"
-failed=0 ran=0
-
-# say NAME COMMAND...: runs it, shows what it printed when it fails.
-say() {
-    name=$1
-    shift
-    if "$@" >log.txt 2>&1; then
-        printf '%-52s %s\n' "$name" "$(tail -1 log.txt)"
-        ran=$((ran + 1))
-    else
-        printf '%-52s failed\n' "$name"
-        cat log.txt
-        failed=$((failed + 1))
-    fi
-}
+. "$here/../say.sh"
 
 # build OUT LANGUAGE FLAGS...: one program of both files.
 build() {
@@ -87,5 +73,4 @@ for cc in gcc clang; do
     fi
     say "$cc defined twice" twice
 done
-echo "$ran passed, $failed failed"
-[ $failed -eq 0 ] && [ $ran -gt 0 ]
+said_all
