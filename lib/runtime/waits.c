@@ -1,7 +1,7 @@
 /*
  * waits.c - cycles in who waits for whom (waits.h).
  *
- *      walk     A -> B -> C -> D -> A     from the caller, once: 20 ns a step
+ *      walk     A -> B -> C -> D -> A     from the caller, once
  *      confirm  A <- B <- C <- D <- A     each edge after the one it leads to
  *
  * Why backwards: the caller does not run, so it lets go of nothing. Whoever is
