@@ -20,6 +20,7 @@
 #include <hyperion/pipeline.h>
 #include <hyperion/ring.h>
 #include <hyperion/runtime.h>
+#include <hyperion/sim.h>
 #include <hyperion/slab.h>
 #include <hyperion/sync.h>
 #include <hyperion/text.h>

@@ -237,6 +237,8 @@ struct hy_runtime {
     struct hyi_os_event event; /* of hy_runtime_fd; fd 0 = none */
     _Atomic bool has_event;
     _Atomic unsigned signalling; /* threads about to write to the event */
+
+    struct hyi_sim *sim; /* the run of hy_sim_run that this is (sim.c) */
 };
 
 extern _Thread_local struct hyi_worker *hyi_worker_self
