@@ -334,7 +334,7 @@ static struct hyi_fault_slot *find_overlap(uintptr_t base, uintptr_t end)
 }
 
 static int attach_locked(uintptr_t base, uintptr_t end,
-                         hyi_fault_function function, void *ctx)
+                         hyi_fault_function function, void *ctx, bool parents)
 {
     struct hyi_fault_slot *slot;
     int r;
@@ -347,7 +347,7 @@ static int attach_locked(uintptr_t base, uintptr_t end,
         return -ENOMEM;
     slot->function = function;
     slot->ctx = ctx;
-    slot->parents = false;
+    slot->parents = parents;
     atomic_store_explicit(&slot->base, base, memory_order_relaxed);
     atomic_store_explicit(&slot->end, end, memory_order_relaxed);
     atomic_store(&slot->state, SLOT_LIVE); /* with find_and_pin */
@@ -362,16 +362,29 @@ static int attach_locked(uintptr_t base, uintptr_t end,
     return 0;
 }
 
+static int attach(void *base, size_t bytes, hyi_fault_function function,
+                  void *ctx, bool parents)
+{
+    uintptr_t start = (uintptr_t)base, end = start + bytes;
+    int r;
+
+    HYI_ASSERT(bytes != 0 && end > start);
+    hyi_process_lock(HYI_LOCK_FAULT);
+    r = attach_locked(start, end, function, ctx, parents);
+    hyi_process_unlock(HYI_LOCK_FAULT);
+    return r;
+}
+
 int hyi_fault_attach(void *base, size_t bytes, hyi_fault_function function,
                      void *ctx)
 {
-    int r;
+    return attach(base, bytes, function, ctx, false);
+}
 
-    HYI_ASSERT(bytes != 0 && (uintptr_t)base + bytes > (uintptr_t)base);
-    hyi_process_lock(HYI_LOCK_FAULT);
-    r = attach_locked((uintptr_t)base, (uintptr_t)base + bytes, function, ctx);
-    hyi_process_unlock(HYI_LOCK_FAULT);
-    return r;
+int hyi_fault_attach_unforked(void *base, size_t bytes,
+                              hyi_fault_function function, void *ctx)
+{
+    return attach(base, bytes, function, ctx, true);
 }
 
 /* With the lock held: the slot that was attached at base, or NULL. */
@@ -381,17 +394,6 @@ static struct hyi_fault_slot *find(const void *base)
     struct hyi_fault_slot *slot = find_overlap(at, at + 1);
 
     return slot != NULL && slot->base == at ? slot : NULL;
-}
-
-void hyi_fault_leave_to_parent(const void *base)
-{
-    struct hyi_fault_slot *slot;
-
-    hyi_process_lock(HYI_LOCK_FAULT);
-    slot = find(base);
-    if (slot != NULL)
-        slot->parents = true;
-    hyi_process_unlock(HYI_LOCK_FAULT);
 }
 
 int hyi_fault_detach(void *base)

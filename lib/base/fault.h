@@ -47,10 +47,12 @@ int hyi_fault_attach(void *base, size_t bytes, hyi_fault_function function,
                      void *ctx);
 
 /*
- * The memory is not inherited by children of fork: they do not have the range
- * either, and other memory may come to its place.
+ * The same for memory that children of fork do not inherit: they do not have
+ * the range either, and other memory may come to its place. One call, because
+ * another thread may fork at any moment.
  */
-void hyi_fault_leave_to_parent(const void *base);
+int hyi_fault_attach_unforked(void *base, size_t bytes,
+                              hyi_fault_function function, void *ctx);
 
 /*
  * Removes it; on return no thread runs its function any more. -ENOENT. Not

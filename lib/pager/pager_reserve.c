@@ -404,10 +404,9 @@ static int set_up(struct hy_pager *pager, const hy_pager_options *o)
         r = pager->mechanism->start(pager);
     traps = pager->has_file || pager->mechanism == &hyi_mechanism_signal;
     if (r == 0 && traps) {
-        r = hyi_fault_attach(pager->base, pager->bytes, hyi_pager_fault, pager);
+        r = hyi_fault_attach_unforked(pager->base, pager->bytes,
+                                      hyi_pager_fault, pager);
         pager->attached = r == 0;
-        if (r == 0)
-            hyi_fault_leave_to_parent(pager->base);
     }
     return r;
 }

@@ -390,8 +390,8 @@ HY_TEST(base_fault, what_is_left_to_the_parent_is_not_a_childs)
 {
     set_up();
     handler_before = handler_of(SIGSEGV);
-    HY_CHECK_EQ(hyi_fault_attach(range, page, open_page, &answered), 0);
-    hyi_fault_leave_to_parent(range);
+    HY_CHECK_EQ(hyi_fault_attach_unforked(range, page, open_page, &answered),
+                0);
     HY_CHECK_EQ(hy_test_child(look_for_handlers, NULL), 0);
     HY_CHECK_EQ(hyi_fault_attach(range + page, page, open_page, &answered), 0);
     HY_CHECK_EQ(hy_test_child(touch_ranges, range), 0);
@@ -399,6 +399,42 @@ HY_TEST(base_fault, what_is_left_to_the_parent_is_not_a_childs)
     HY_CHECK_EQ(atomic_load(&answered), 1);
     HY_CHECK_EQ(hyi_fault_detach(range), 0);
     HY_CHECK_EQ(hyi_fault_detach(range + page), 0);
+    tear_down();
+}
+
+static void *attach_for_ever(void *arg)
+{
+    while (!atomic_load(&stop)) {
+        if (hyi_fault_attach_unforked(arg, page, open_page, &answered) != 0)
+            return arg;
+        hyi_fault_detach(arg);
+    }
+    return NULL;
+}
+
+static void attach_once(void *arg)
+{
+    if (hyi_fault_attach(arg, page, open_page, &answered) != 0)
+        _exit(1);
+}
+
+/* A fork waits for the lock, so it comes right after some call that held it:
+   whatever that was, the child has the whole range or nothing of it. */
+HY_TEST(base_fault, a_fork_between_two_calls_leaves_no_range_to_the_child)
+{
+    pthread_t thread;
+    void *refused = NULL;
+    int status = 0;
+
+    set_up();
+    atomic_store(&stop, false);
+    HY_CHECK_EQ(hyi_os_thread_start(&thread, attach_for_ever, range), 0);
+    for (int i = 0; i < 300 && status == 0; i++)
+        status = hy_test_child(attach_once, range);
+    atomic_store(&stop, true);
+    pthread_join(thread, &refused);
+    HY_CHECK_MSG(status == 0, "child: %x", (unsigned)status);
+    HY_CHECK(refused == NULL);
     tear_down();
 }
 
