@@ -84,6 +84,8 @@ HY_API hy_fiber hy_fiber_self(void);
  * Waits until the fiber has ended. Any thread, any fiber, any number of them.
  * -EDEADLK: it is the caller itself; or it waits, directly or through others,
  * for the caller to end or to unlock a mutex (see hy_mutex_lock).
+ * One that the caller has just spawned, and that has not started, may start at
+ * once, before others that are ready.
  * @return 0, also for one that ended long ago or whose runtime is gone;
  * -ETIMEDOUT; -ECANCELED; -EDEADLK; -EINVAL for id 0.
  */

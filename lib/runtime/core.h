@@ -31,6 +31,7 @@
 #include "lock.h"
 #include "os.h"
 #include "park.h"
+#include "process.h"
 #include "stack.h"
 #include "thread.h"
 #include "wheel.h"
@@ -200,7 +201,8 @@ struct hy_runtime {
     _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;
     size_t stack_bytes, fibers_max;
-    unsigned class; /* of a default stack */
+    unsigned slots_kept; /* by a worker at most; 0: fibers_max is exact */
+    unsigned class;      /* of a default stack */
     uint64_t seed;
     hy_report report;
     char name[HYI_NAME_BYTES];
@@ -283,6 +285,9 @@ static inline bool hyi_fiber_is_cancelled(const struct hyi_fiber *f)
 /* --- table.c ----------------------------------------------------------------
  */
 
+/* How many free slots a worker may keep. */
+unsigned hyi_slots_kept(size_t fibers_max, unsigned workers);
+
 /* A free slot for a fiber spawned by the worker, or by a thread (NULL). */
 int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out);
 void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
@@ -306,9 +311,35 @@ static inline struct hyi_agent *hyi_fiber_agent(const struct hyi_fiber *f)
     return (struct hyi_agent *)(uintptr_t)f + index;
 }
 
+static inline struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index)
+{
+    size_t group = index >> HYI_TABLE_FIRST_LOG2;
+    unsigned segment = 0;
+    struct hyi_fiber *base;
+
+    if (group != 0) {
+        segment = hyi_log2_floor(group) + 1;
+        index -= (size_t)1 << (HYI_TABLE_FIRST_LOG2 + segment - 1);
+    }
+    /* Acquire: pairs with the release in fresh_slot. */
+    base = atomic_load_explicit(&rt->table[segment], memory_order_acquire);
+    return base == NULL ? NULL : base + index;
+}
+
 /* The slot that an id names, NULL when there was never one. */
-struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **rt);
-struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index);
+static inline struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **out)
+{
+    unsigned slot =
+        (unsigned)(fiber.id >> HYI_INDEX_BITS) & ((1u << HYI_RUNTIME_BITS) - 1);
+    /* Acquire: pairs with the release in hy_runtime_init. */
+    hy_runtime *rt =
+        atomic_load_explicit(&hyi_process.runtime[slot], memory_order_acquire);
+
+    if (rt == NULL)
+        return NULL;
+    *out = rt;
+    return hyi_fiber_at(rt, (size_t)fiber.id & (HYI_FIBERS_MOST - 1));
+}
 
 /* Takes the slot's lock if it still holds the generation. */
 bool hyi_fiber_lock(struct hyi_fiber *f, uint64_t generation);
@@ -349,6 +380,9 @@ void hyi_worker_run(struct hyi_worker *w);
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f, int target);
 
+/* The same for the worker that runs, and a fiber that any may run. */
+void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f);
+
 /* Gives what stands in the inbox of a worker without a thread to whom it may
    concern: unstarted fibers to worker 0. */
 void hyi_worker_redirect(struct hyi_worker *w);
@@ -363,6 +397,11 @@ void hyi_post(struct hyi_fiber *f, unsigned reason);
 void hyi_worker_service(struct hyi_worker *w);
 
 void hyi_yield(struct hyi_worker *w);
+
+/* The rest of hy_fiber_join: for a fiber that has not started, when the caller
+   is one of the same worker and has no deadline, and for any. */
+int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id);
+int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until);
 
 uint64_t hyi_worker_now(struct hyi_worker *w);
 uint64_t hyi_random(struct hyi_worker *w);

@@ -45,7 +45,7 @@ static inline int64_t hyi_deque_count(const struct hyi_deque *q)
     return bottom - atomic_load_explicit(&q->top, memory_order_relaxed);
 }
 
-static inline struct hyi_deque_array *
+static __attribute__((noinline, unused)) struct hyi_deque_array *
 hyi_deque_grow(struct hyi_deque *q, struct hyi_deque_array *old, int64_t top,
                int64_t bottom)
 {
@@ -169,6 +169,20 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
     }
     atomic_store_explicit(&q->bottom, bottom + 1, memory_order_relaxed);
     return f;
+}
+
+/* Takes this one if it is the newest; owner only. */
+static inline bool hyi_deque_pop_this(struct hyi_deque *q,
+                                      const struct hyi_fiber *f, bool alone)
+{
+    int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed) - 1;
+    struct hyi_deque_array *a =
+        atomic_load_explicit(&q->array, memory_order_relaxed);
+
+    return a != NULL &&
+           atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
+                                memory_order_relaxed) == f &&
+           hyi_deque_pop(q, alone) == f;
 }
 
 static inline void hyi_deque_free(struct hyi_deque *q)

@@ -116,15 +116,44 @@ static void cancel_new(struct hyi_fiber *f)
                                            life | HYI_LIFE_CANCELLED));
 }
 
-int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
-                   const hy_fiber_options *options, hy_fiber *out)
+/* A new fiber comes to life; it has a slot and a claim to a stack. */
+static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
+                           void (*entry)(void *), void *arg, unsigned flags,
+                           hy_fiber *out)
+{
+    uint64_t life =
+        atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
+
+    f->entry = entry;
+    f->arg = arg;
+    if ((rt->flags & HY_RUNTIME_MEASURE) || (flags & HY_FIBER_FP_ENV))
+        flags |= HYI_FIBER_EXTRA;
+    f->flags = (uint8_t)flags;
+    f->shield = 0;
+    f->joiners = NULL;
+    atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
+    atomic_store_explicit(&f->wait, HYI_WAIT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
+    /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
+       Either this sees a stop, or the stop's walk sees the fiber: the barrier
+       in hyi_cancel_all orders the store before the load. */
+    atomic_store_explicit(&f->life, life, memory_order_release);
+    if (HYI_UNLIKELY(rt->need_fence))
+        atomic_thread_fence(memory_order_seq_cst);
+    if (HYI_UNLIKELY(atomic_load_explicit(&rt->stop, memory_order_relaxed)))
+        cancel_new(f);
+    if (out != NULL)
+        *out = hyi_fiber_id(rt, life);
+}
+
+static __attribute__((noinline)) int
+spawn_slowly(hy_runtime *rt, void (*entry)(void *), void *arg,
+             const hy_fiber_options *options, hy_fiber *out)
 {
     struct hyi_worker *w = hyi_fiber_running() ? hyi_worker_self : NULL;
     struct hyi_fiber *f;
     hy_fiber_options o;
     unsigned class;
-    uint64_t life;
-    hy_fiber id;
     int r;
 
     if (rt == NULL && w != NULL)
@@ -140,29 +169,35 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
         r = make(rt, w, class, o.name, &f);
     if (r != 0)
         return r;
-    f->entry = entry;
-    f->arg = arg;
-    f->flags = (uint8_t)o.flags;
-    if ((rt->flags & HY_RUNTIME_MEASURE) || (o.flags & HY_FIBER_FP_ENV))
-        f->flags |= HYI_FIBER_EXTRA;
-    f->shield = 0;
-    f->joiners = NULL;
-    atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
-    atomic_store_explicit(&f->wait, HYI_WAIT_NONE, memory_order_relaxed);
-    atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
-    life = atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
-    id = hyi_fiber_id(rt, life);
-    /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
-       Either this sees a stop, or the stop's walk sees the fiber: the barrier
-       in hyi_cancel_all orders the store before the load. */
-    atomic_store_explicit(&f->life, life, memory_order_release);
-    if (HYI_UNLIKELY(rt->need_fence))
-        atomic_thread_fence(memory_order_seq_cst);
-    if (HYI_UNLIKELY(atomic_load_explicit(&rt->stop, memory_order_relaxed)))
-        cancel_new(f);
-    if (out != NULL)
-        *out = id;
+    enliven(rt, f, entry, arg, o.flags, out);
     hyi_worker_spawned(rt, w, f, o.worker - 1);
+    return 0;
+}
+
+/* The usual case alone: from a fiber, without options, from the worker's own
+   slots and claims. */
+int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
+                   const hy_fiber_options *options, hy_fiber *out)
+{
+    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_stack_pool *pool;
+    struct hyi_fiber *f;
+
+    if (HYI_UNLIKELY(w == NULL || w->current == &w->base || options != NULL ||
+                     entry == NULL || (rt != NULL && rt != w->rt) ||
+                     w->rt->stale))
+        return spawn_slowly(rt, entry, arg, options, out);
+    rt = w->rt;
+    f = w->free;
+    pool = &w->pool[rt->class];
+    if (HYI_UNLIKELY(f == NULL || pool->claims == 0))
+        return spawn_slowly(rt, entry, arg, options, out);
+    w->free = f->next;
+    w->free_count--;
+    pool->claims--;
+    f->class = (uint8_t)rt->class;
+    enliven(rt, f, entry, arg, 0, out);
+    hyi_worker_spawned_here(w, f);
     return 0;
 }
 
@@ -284,25 +319,14 @@ static int await_end(struct hyi_fiber *f, uint64_t generation,
     return r;
 }
 
-int hy_fiber_join(hy_fiber fiber, hy_deadline until)
+int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until)
 {
-    uint64_t generation = hyi_generation(fiber.id);
+    uint64_t generation = hyi_generation(id);
     struct hyi_agent *agent;
     struct hyi_waiter waiter;
-    struct hyi_fiber *f;
-    hy_runtime *rt;
     uintptr_t me;
     int r;
 
-    if (fiber.id == 0)
-        return -EINVAL;
-    f = hyi_fiber_find(fiber, &rt);
-    if (f == NULL)
-        return 0;
-    if (rt->stale)
-        return -ESTALE;
-    if (f == hyi_fiber_running() && fiber.id == hy_fiber_self().id)
-        return -EDEADLK;
     if (!hyi_fiber_lock(f, generation))
         return 0;
     hyi_waiter_init(&waiter, HYI_WAIT_JOIN);
@@ -315,7 +339,7 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
         return await_end(f, generation, &waiter, until);
     me = hyi_token_self();
     agent = hyi_token_agent(me);
-    hyi_waits_join(agent, fiber.id);
+    hyi_waits_join(agent, id);
     if (HYI_UNLIKELY(may_close_cycle(f)) &&
         join_closes_cycle(f, generation, &waiter, me))
         r = -EDEADLK;
@@ -323,6 +347,42 @@ int hy_fiber_join(hy_fiber fiber, hy_deadline until)
         r = await_end(f, generation, &waiter, until);
     hyi_waits_end_join(agent);
     return r;
+}
+
+static inline bool is_unstarted_of(const struct hyi_worker *w,
+                                   const struct hyi_fiber *f)
+{
+    return atomic_load_explicit(&f->state, memory_order_relaxed) ==
+               HY_FIBER_NEW &&
+           atomic_load_explicit(&f->worker, memory_order_relaxed) == w;
+}
+
+int hy_fiber_join(hy_fiber fiber, hy_deadline until)
+{
+    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_fiber *f;
+    hy_runtime *rt;
+    uint64_t life;
+
+    if (fiber.id == 0)
+        return -EINVAL;
+    f = hyi_fiber_find(fiber, &rt);
+    if (f == NULL)
+        return 0;
+    if (HYI_UNLIKELY(rt->stale))
+        return -ESTALE;
+    /* Acquire: pairs with the release of its end. */
+    life = atomic_load_explicit(&f->life, memory_order_acquire);
+    if (hyi_generation(life) != hyi_generation(fiber.id) ||
+        !(life & HYI_LIFE_LIVE))
+        return 0;
+    if (HYI_LIKELY(w != NULL && w->current != &w->base)) {
+        if (f == w->current)
+            return -EDEADLK;
+        if (until == HY_FOREVER && is_unstarted_of(w, f))
+            return hyi_join_unstarted(w, f, fiber.id);
+    }
+    return hyi_join_parked(f, fiber.id, until);
 }
 
 /* Marks one generation of a slot; 0 or -ESRCH. */

@@ -195,6 +195,7 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     rt->stack_bytes = o.stack_bytes;
     rt->class = (unsigned)hyi_stack_class(o.stack_bytes, true);
     rt->fibers_max = o.fibers_max;
+    rt->slots_kept = hyi_slots_kept(o.fibers_max, o.workers);
     rt->seed = o.seed;
     rt->report = o.report;
     hyi_name_copy(rt->name, sizeof(rt->name), o.name);

@@ -24,12 +24,13 @@ enum {
 };
 
 struct hyi_stack {
-    struct hyi_stack *next;    /* in a pool */
-    char *low;                 /* lowest usable address */
-    void *_Atomic owner;       /* the fiber on it; read by the fault handler */
-    uint32_t color;            /* bytes left free at the top */
-    bool noted;                /* note was created */
-    struct hyi_locals *locals; /* of the fiber on it (locals.h) */
+    struct hyi_stack *next;     /* in a pool */
+    char *low;                  /* lowest usable address */
+    void *_Atomic owner;        /* the fiber on it; read by the fault handler */
+    uint32_t color;             /* bytes left free at the top */
+    bool noted;                 /* note was created */
+    struct hyi_locals *locals;  /* of the fiber on it (locals.h) */
+    struct hyi_waiter *starter; /* who began that fiber by joining it */
     struct hyi_stack_note note;
 };
 
@@ -76,6 +77,7 @@ struct hyi_stack_pool {
     struct hyi_stack *top;
     unsigned count;
     unsigned claims;
+    unsigned most; /* of either: hyi_stack_pool_most */
 };
 
 /* The class of a stack; -1 when the size is out of range. */

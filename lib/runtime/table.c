@@ -45,32 +45,6 @@ static size_t segment_bytes(unsigned segment)
     return (sizeof(struct hyi_fiber) + sizeof(struct hyi_agent)) << log2;
 }
 
-struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index)
-{
-    size_t offset;
-    unsigned segment = segment_of(index, &offset);
-    /* Acquire: pairs with the release in fresh_slot. */
-    struct hyi_fiber *base =
-        atomic_load_explicit(&rt->table[segment], memory_order_acquire);
-
-    return base == NULL ? NULL : base + offset;
-}
-
-struct hyi_fiber *hyi_fiber_find(hy_fiber fiber, hy_runtime **out)
-{
-    unsigned slot =
-        (unsigned)(fiber.id >> HYI_INDEX_BITS) & ((1u << HYI_RUNTIME_BITS) - 1);
-    size_t index = (size_t)fiber.id & (HYI_FIBERS_MOST - 1);
-    /* Acquire: pairs with the release in hy_runtime_init. */
-    hy_runtime *rt =
-        atomic_load_explicit(&hyi_process.runtime[slot], memory_order_acquire);
-
-    if (rt == NULL)
-        return NULL;
-    *out = rt;
-    return hyi_fiber_at(rt, index);
-}
-
 /* --- taking and giving; table_lock is held in these three ------------------
  */
 
@@ -132,14 +106,14 @@ static void give_shared(hy_runtime *rt, struct hyi_fiber *f)
     rt->free = f;
 }
 
-static bool is_exact(const hy_runtime *rt)
+unsigned hyi_slots_kept(size_t fibers_max, unsigned workers)
 {
-    return rt->fibers_max < (size_t)EXACT_BELOW * rt->worker_count;
+    return fibers_max < (size_t)EXACT_BELOW * workers ? 0 : 2 * HYI_CLAIM_CHUNK;
 }
 
 int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out)
 {
-    unsigned extra = w == NULL || is_exact(rt) ? 0 : HYI_CLAIM_CHUNK;
+    unsigned extra = w == NULL ? 0 : rt->slots_kept / 2;
     struct hyi_fiber *f;
     int r;
 
@@ -149,6 +123,7 @@ int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out)
         w->free_count--;
         return 0;
     }
+
     hyi_lock(&rt->table_lock);
     r = take_shared(rt, out);
     for (; r == 0 && extra > 0 && take_shared(rt, &f) == 0; extra--) {
@@ -160,21 +135,26 @@ int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out)
     return r;
 }
 
+static inline bool keep_slot(const hy_runtime *rt, struct hyi_worker *w,
+                             struct hyi_fiber *f)
+{
+    if (w->free_count >= rt->slots_kept ||
+        hyi_generation(atomic_load_explicit(&f->life, memory_order_relaxed)) ==
+            HYI_GENERATION_LAST)
+        return false;
+    f->next = w->free;
+    w->free = f;
+    w->free_count++;
+    return true;
+}
+
 void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
 {
-    unsigned keep = w == NULL || is_exact(rt) ? 0 : 2 * HYI_CLAIM_CHUNK;
-
-    if (w != NULL && w->free_count < keep &&
-        hyi_generation(atomic_load_explicit(&f->life, memory_order_relaxed)) !=
-            HYI_GENERATION_LAST) {
-        f->next = w->free;
-        w->free = f;
-        w->free_count++;
+    if (w != NULL && keep_slot(rt, w, f))
         return;
-    }
     hyi_lock(&rt->table_lock);
     give_shared(rt, f);
-    while (w != NULL && w->free_count > keep / 2) {
+    while (w != NULL && w->free_count > rt->slots_kept / 2) {
         f = w->free;
         w->free = f->next;
         w->free_count--;
@@ -227,30 +207,43 @@ void hyi_fiber_unlock(struct hyi_fiber *f)
     atomic_store_explicit(&f->life, life, memory_order_release);
 }
 
+static inline uint64_t dead(uint64_t life)
+{
+    return (life & ~(uint64_t)((1 << HYI_LIFE_FLAGS_LOG2) - 1)) +
+           ((uint64_t)1 << HYI_GENERATION_SHIFT);
+}
+
+/* Nobody looks at the fiber, and it has neither joiners nor a name: its handle
+   is void then. A name is read under the lock, so it is freed under the lock.
+   Release: what the fiber did is seen by whoever finds it ended. */
+static inline bool end_unseen(struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+
+    atomic_store_explicit(&f->state, 0, memory_order_relaxed);
+    return f->name == NULL && !(life & (HYI_LIFE_LOCKED | HYI_LIFE_JOINED)) &&
+           atomic_compare_exchange_strong_explicit(&f->life, &life, dead(life),
+                                                   memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
 /* The handle is void afterwards. Gives the joiners. */
 static struct hyi_waiter *bury(struct hyi_fiber *f)
 {
-    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
-    uint64_t generation = hyi_generation(life);
-    uint64_t dead = (life & ~(uint64_t)((1 << HYI_LIFE_FLAGS_LOG2) - 1)) +
-                    ((uint64_t)1 << HYI_GENERATION_SHIFT);
     struct hyi_waiter *joiners;
+    uint64_t life;
     bool locked;
 
-    atomic_store_explicit(&f->state, 0, memory_order_relaxed);
-    /* Release: what the fiber did is seen by whoever finds it ended. A name is
-       read under the lock, so it is freed under the lock. */
-    if (f->name == NULL && !(life & (HYI_LIFE_LOCKED | HYI_LIFE_JOINED)) &&
-        atomic_compare_exchange_strong_explicit(
-            &f->life, &life, dead, memory_order_acq_rel, memory_order_relaxed))
+    if (end_unseen(f))
         return NULL;
-    locked = hyi_fiber_lock(f, generation);
+    life = atomic_load_explicit(&f->life, memory_order_relaxed);
+    locked = hyi_fiber_lock(f, hyi_generation(life));
     HYI_ASSERT(locked);
     joiners = f->joiners;
     f->joiners = NULL;
     free(f->name);
     f->name = NULL;
-    atomic_store_explicit(&f->life, dead, memory_order_release);
+    atomic_store_explicit(&f->life, dead(life), memory_order_release);
     return joiners;
 }
 
@@ -264,12 +257,13 @@ static void wake_all(struct hyi_waiter *joiner)
     }
 }
 
-void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
+static __attribute__((noinline)) void
+end_slowly(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_waiter *joiners;
 
     /* With an exact limit, whoever sees the end may spawn the next. */
-    if (is_exact(rt)) {
+    if (rt->slots_kept == 0) {
         hyi_lock(&rt->table_lock);
         joiners = bury(f);
         give_shared(rt, f);
@@ -279,6 +273,14 @@ void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
         hyi_slot_give(rt, w, f);
     }
     wake_all(joiners);
+}
+
+void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
+{
+    if (HYI_UNLIKELY(rt->slots_kept == 0 || !end_unseen(f)))
+        end_slowly(rt, w, f);
+    else if (HYI_UNLIKELY(!keep_slot(rt, w, f)))
+        hyi_slot_give(rt, w, f);
 }
 
 static void discard_locals(struct hyi_fiber *f)

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "arch.h"
+#include "waits.h"
 
 enum {
     TICK = 32,         /* picks between two looks at the clock: under 1 ns each,
@@ -112,7 +113,8 @@ static bool grow_ready(struct hyi_ready *q)
 }
 
 /* Never fails: a fiber that was woken must not be lost for want of memory. */
-static void enqueue(struct hyi_ready *q, struct hyi_fiber *f)
+static __attribute__((noinline)) void enqueue(struct hyi_ready *q,
+                                              struct hyi_fiber *f)
 {
     bool full = q->ring == NULL || q->tail - q->head > q->mask;
 
@@ -219,11 +221,11 @@ void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f)
 }
 
 /* Simulated, an unstarted fiber is drawn from among the ready ones. */
-static void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
+static inline void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
 {
     if (HYI_UNLIKELY(w->rt->seed != 0))
         enqueue(&w->ready, f);
-    else if (f->pinned || hyi_deque_push(&w->deque, f) != 0)
+    else if (HYI_UNLIKELY(f->pinned || hyi_deque_push(&w->deque, f) != 0))
         hyi_worker_fix(w, f);
 }
 
@@ -540,8 +542,8 @@ static inline void see_depth(struct hyi_fiber *f)
 /* The one place where a worker leaves a stack that it will come back to: one
    call site for all switches keeps the return predictor right. top: of the new
    stack that the fiber begins on; NULL: it was left here. */
-static __attribute__((noinline)) void hop(struct hyi_worker *w,
-                                          struct hyi_fiber *to, void *top)
+static inline __attribute__((always_inline)) void
+hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
 {
     struct hyi_fiber *from = w->current;
     void *fake = NULL;
@@ -557,6 +559,12 @@ static __attribute__((noinline)) void hop(struct hyi_worker *w,
     note_arrive(w, fake);
 }
 
+static __attribute__((noinline)) void hop(struct hyi_worker *w,
+                                          struct hyi_fiber *to, void *top)
+{
+    hop_here(w, to, top);
+}
+
 /* Between hops the thread has no exceptions: who has some takes them along. */
 static __attribute__((noinline)) void
 hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to, void *top)
@@ -568,18 +576,32 @@ hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     *w->cxx = cxx;
 }
 
+static inline bool has_exceptions(const struct hyi_worker *w)
+{
+    return w->cxx->caught != NULL || w->cxx->uncaught != 0;
+}
+
 static inline void leave_for(struct hyi_worker *w, struct hyi_fiber *to,
                              void *top)
 {
-    if (HYI_UNLIKELY(w->cxx->caught != NULL || w->cxx->uncaught != 0))
+    if (HYI_UNLIKELY(has_exceptions(w)))
         hop_with_exceptions(w, to, top);
     else
         hop(w, to, top);
 }
 
+static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
+                                                  struct hyi_fiber *f)
+{
+    *extra_of(f) = (struct hyi_fiber_extra){
+        .since_ns = is_measured(w) ? hyi_worker_now(w) : 0,
+        .fp_env = w->current->flags & HY_FIBER_FP_ENV ? w->fp_env
+                                                      : hy_arch_fp_env_get()};
+}
+
 /* An unstarted fiber gets a stack, and stays with this worker. */
-static void settle(struct hyi_worker *w, struct hyi_fiber *f,
-                   struct hyi_stack *stack)
+static inline void settle(struct hyi_worker *w, struct hyi_fiber *f,
+                          struct hyi_stack *stack, const char *top)
 {
     w->start_entry = f->entry;
     w->start_arg = f->arg;
@@ -590,26 +612,33 @@ static void settle(struct hyi_worker *w, struct hyi_fiber *f,
     if (atomic_load_explicit(&f->worker, memory_order_relaxed) != w)
         atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
     atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
-    f->top = (uint32_t)(uintptr_t)hyi_stack_top(stack, f->class);
+    f->top = (uint32_t)(uintptr_t)top;
     atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
     /* Release: pairs with the acquire in hy_fiber_each. */
     atomic_store_explicit(&f->stack, stack, memory_order_release);
-    if (f->flags & HYI_FIBER_EXTRA)
-        *extra_of(f) = (struct hyi_fiber_extra){
-            .since_ns = is_measured(w) ? hyi_worker_now(w) : 0,
-            .fp_env = w->current->flags & HY_FIBER_FP_ENV
-                          ? w->fp_env
-                          : hy_arch_fp_env_get()};
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        begin_extra(w, f);
+}
+
+static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
+{
+    struct hyi_stack_pool *pool = &w->pool[class];
+    struct hyi_stack *stack = pool->top;
+
+    if (HYI_UNLIKELY(pool->count == 0 || !stack->noted))
+        return hyi_stack_take(w->rt->stacks, pool, class);
+    pool->top = stack->next;
+    pool->count--;
+    return stack;
 }
 
 /* Gives the fiber a stack, and that stack's upper end. */
-static void *start(struct hyi_worker *w, struct hyi_fiber *f)
+static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    struct hyi_stack *stack =
-        hyi_stack_take(w->rt->stacks, &w->pool[f->class], f->class);
+    struct hyi_stack *stack = take_stack(w, f->class);
     char *top = hyi_stack_top(stack, f->class);
 
-    settle(w, f, stack);
+    settle(w, f, stack, top);
     if (f->flags & HYI_FIBER_EXTRA)
         top -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
     return top;
@@ -677,32 +706,40 @@ void hyi_worker_run(struct hyi_worker *w)
 
 /* Gives back what a fiber held. Its stack stays on top of the pool: this still
    runs on it. */
-static void finish(struct hyi_worker *w, struct hyi_fiber *f)
+static inline void finish(struct hyi_worker *w, struct hyi_fiber *f,
+                          struct hyi_stack *stack)
 {
-    unsigned class = f->class, most = hyi_stack_pool_most(class);
+    unsigned class = f->class;
     struct hyi_stack_pool *pool = &w->pool[class];
-    struct hyi_stack *stack =
-        atomic_load_explicit(&f->stack, memory_order_relaxed);
 
     atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
-    hyi_stack_give(w->rt->stacks, pool, class, stack);
-    if (++pool->claims > most) {
-        hyi_stack_unclaim(w->rt->stacks, class, (most + 1) / 2);
-        pool->claims -= (most + 1) / 2;
+    if (HYI_LIKELY(pool->count < pool->most)) {
+        atomic_store_explicit(&stack->owner, NULL, memory_order_relaxed);
+        stack->next = pool->top;
+        pool->top = stack;
+        pool->count++;
+    } else {
+        hyi_stack_give(w->rt->stacks, pool, class, stack);
+    }
+    if (HYI_UNLIKELY(++pool->claims > pool->most)) {
+        hyi_stack_unclaim(w->rt->stacks, class, (pool->most + 1) / 2);
+        pool->claims -= (pool->most + 1) / 2;
     }
     hyi_fiber_end(w->rt, w, f);
     hyi_count(&w->ended);
 }
 
 /* The next unstarted fiber takes over this very stack, if it is like it. */
-static bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
+static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
 {
     unsigned class = w->last.class;
+    struct hyi_stack *stack;
 
     if (next == NULL || !is_unstarted(next) || next->class != class ||
         ((next->flags | w->last.flags) & HYI_FIBER_EXTRA))
         return false;
-    settle(w, next, hyi_stack_take(w->rt->stacks, &w->pool[class], class));
+    stack = take_stack(w, class);
+    settle(w, next, stack, hyi_stack_top(stack, class));
     atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&next->switches);
     *w->errno_at = 0;
@@ -710,30 +747,48 @@ static bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
     return true;
 }
 
-/* The slot of a fiber that has ended may be in use again at once: from here on
-   the worker's "last" stands for it. */
-static void become_last(struct hyi_worker *w)
+/* Whom the end of the fiber on this stack continues: the one who began it by a
+   join, if he still waits. The waiter is this thread's alone. */
+static __attribute__((noinline)) struct hyi_fiber *
+end_start(struct hyi_worker *w, struct hyi_stack *stack)
 {
-    struct hyi_fiber *f = w->current;
+    struct hyi_waiter *waiter = stack->starter;
+    bool waits = atomic_load_explicit(&waiter->state, memory_order_relaxed) ==
+                 HYI_WAITER_PARKED;
 
-    w->last.class = f->class;
-    w->last.flags = f->flags;
-    atomic_store_explicit(&w->last.stack,
-                          atomic_load_explicit(&f->stack, memory_order_relaxed),
+    stack->starter = NULL;
+    atomic_store_explicit(&waiter->state, HYI_WAITER_WOKEN,
                           memory_order_relaxed);
-    if (HYI_LIKELY(!w->rt->stale))
-        finish(w, f);
-    w->current = &w->last;
+    if (HYI_LIKELY(waits && !w->special))
+        return waiter->sleeper;
+    if (waits)
+        push_woken(w, waiter->sleeper);
+    return NULL;
 }
 
-/* The fiber's function has returned, and its values go. */
-static inline void end_locals(struct hyi_worker *w)
+/* Ends the current fiber and gives the next, or NULL for the base. The slot of
+   one that has ended may be in use again at once: from here on the worker's
+   "last" stands for it. */
+static inline struct hyi_fiber *end_current(struct hyi_worker *w)
 {
+    struct hyi_fiber *f = w->current, *next = NULL;
     struct hyi_stack *stack =
-        atomic_load_explicit(&w->current->stack, memory_order_relaxed);
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
 
     if (HYI_UNLIKELY(stack->locals != NULL))
         hyi_locals_end(&stack->locals);
+    w->last.class = f->class;
+    w->last.flags = f->flags;
+    atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
+    if (HYI_UNLIKELY(w->rt->stale)) {
+        w->current = &w->last;
+        return NULL;
+    }
+    finish(w, f, stack);
+    w->current = &w->last;
+    if (stack->starter != NULL)
+        next = end_start(w, stack);
+    return next != NULL ? next : pick(w);
 }
 
 /* Who is continued when the last fiber of a stack has ended. */
@@ -766,9 +821,7 @@ static HYI_NOT_INSTRUMENTED void *fiber_main(void)
     note_arrive(w, NULL);
     do {
         w->start_entry(w->start_arg);
-        end_locals(w);
-        become_last(w);
-        next = HYI_LIKELY(!w->rt->stale) ? pick(w) : NULL;
+        next = end_current(w);
     } while (take_over(w, next));
     return leave_stack(w, next);
 }
@@ -854,6 +907,83 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
     return -f->result;
 }
 
+/* May the current fiber begin one that it joins, instead of a pick? Not for too
+   many in a row, nor when a pick would have to look at more. */
+static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self,
+                             const struct hyi_fiber *f)
+{
+    return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
+           !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
+           !hyi_fiber_is_cancelled(self);
+}
+
+/* The books of a park that has no queue and no deadline. */
+static inline void park_here(struct hyi_worker *w, struct hyi_fiber *f,
+                             struct hyi_waiter *waiter)
+{
+    atomic_init(&waiter->state, HYI_WAITER_PARKED);
+    waiter->wake = wake_fiber;
+    waiter->sleeper = f;
+    waiter->wait = HYI_WAIT_JOIN;
+    f->result = 0;
+    f->cancellable = true;
+    atomic_store_explicit(&f->waiter, waiter, memory_order_relaxed);
+    atomic_store_explicit(&f->wait, HYI_WAIT_JOIN, memory_order_relaxed);
+    /* Release: pairs with the acquire in is_parked_here. */
+    atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_release);
+    hyi_count(&w->parks);
+}
+
+/* Begins the fiber from a join of it; returns when it has ended, or when the
+   caller gave up. Nobody else knows the waiter: so it needs no lock, and its
+   state no exchange. A fiber that has not started waits for nothing, so joining
+   it closes no cycle; what it will wait for it publishes on this thread, after
+   this. */
+static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
+{
+    struct hyi_fiber *self = w->current;
+    struct hyi_agent *agent = hyi_fiber_agent(self);
+    struct hyi_waiter waiter;
+    struct hyi_stack *stack;
+    void *top;
+    int r = 0;
+
+    w->tick--;
+    w->streak++;
+    hyi_waits_join(agent, id);
+    park_here(w, self, &waiter);
+    top = start(w, f);
+    stack = atomic_load_explicit(&f->stack, memory_order_relaxed);
+    stack->starter = &waiter;
+    if (HYI_UNLIKELY(has_exceptions(w)))
+        hop_with_exceptions(w, f, top);
+    else
+        hop_here(w, f, top);
+    if (HYI_UNLIKELY(
+            atomic_load_explicit(&waiter.state, memory_order_relaxed) !=
+            HYI_WAITER_WOKEN)) {
+        stack->starter = NULL; /* the fiber is still on its stack */
+        r = -self->result;
+    }
+    hyi_waits_end_join(agent);
+    return r;
+}
+
+/* The one that was spawned last runs at once, and its end continues the caller,
+   past all queues. The generation was compared by the caller, and only this
+   thread puts fibers into the deque: what is found there is that very fiber. */
+int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
+{
+    bool alone =
+        atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
+
+    return HYI_LIKELY(may_begin(w, w->current, f) &&
+                      hyi_deque_pop_this(&w->deque, f, alone))
+               ? begin_joined(w, f, id)
+               : hyi_join_parked(f, id, HY_FOREVER);
+}
+
 const struct hyi_parker hyi_worker_parker = {parker_now, parker_init,
                                              parker_park};
 
@@ -888,6 +1018,21 @@ void hyi_worker_redirect(struct hyi_worker *w)
     }
 }
 
+static inline void hand_over(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    atomic_store_explicit(&f->worker, w, memory_order_relaxed);
+    hyi_count(&w->spawned);
+    push_fresh(w, f);
+    if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1)
+        hyi_notify(w->rt);
+}
+
+void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->pinned = false;
+    hand_over(w, f);
+}
+
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f, int target)
 {
@@ -899,11 +1044,7 @@ void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
 
     f->pinned = fixed;
     if (w != NULL && at == w->index) {
-        atomic_store_explicit(&f->worker, w, memory_order_relaxed);
-        hyi_count(&w->spawned);
-        push_fresh(w, f);
-        if (atomic_load_explicit(&rt->active, memory_order_relaxed) > 1)
-            hyi_notify(rt);
+        hand_over(w, f);
         return;
     }
     if (!fixed)
@@ -944,6 +1085,8 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
     w->special = rt->seed != 0;
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
     w->virtual_now = 1000000000u;
+    for (unsigned class = 0; class < HYI_STACK_CLASSES; class ++)
+        w->pool[class].most = hyi_stack_pool_most(class);
 }
 
 void hyi_worker_deinit(struct hyi_worker *w)
