@@ -154,6 +154,9 @@ int hyi_os_populate(void *address, size_t bytes, bool write);
 
 int hyi_os_huge(void *address, size_t bytes); /* -ENOTSUP when switched off */
 
+/* How much of the range lies in huge pages; 0 when nobody tells. */
+uint64_t hyi_os_huge_bytes(const void *address, size_t bytes);
+
 /* A forked child does not get it, a core dump does not show it. */
 void hyi_os_exclude(void *address, size_t bytes);
 

@@ -355,6 +355,12 @@ int hyi_os_huge(void *address, size_t bytes)
     return -ENOTSUP;
 }
 
+uint64_t hyi_os_huge_bytes(const void *address, size_t bytes)
+{
+    (void)address, (void)bytes;
+    return 0;
+}
+
 void hyi_os_exclude(void *address, size_t bytes)
 {
     hyi_os_exclude_from_fork(address, bytes);

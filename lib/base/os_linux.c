@@ -543,7 +543,8 @@ enum {
     SCAN_IS_FILE = 1 << 2,
     SCAN_IS_PRESENT = 1 << 3,
     SCAN_IS_SWAPPED = 1 << 4,
-    SCAN_IS_ZERO = 1 << 5 /* the page that all share until they write */
+    SCAN_IS_ZERO = 1 << 5, /* the page that all share until they write */
+    SCAN_IS_HUGE = 1 << 6
 };
 enum { SCAN_REGIONS = 64 };
 
@@ -646,6 +647,32 @@ int hyi_os_scan(int scanner, enum hyi_os_scan_kind kind, uintptr_t from,
     }
     errno = saved;
     return r;
+}
+
+uint64_t hyi_os_huge_bytes(const void *address, size_t bytes)
+{
+    struct pagemap_region regions[8] = {{0, 0, 0}};
+    struct pagemap_scan scan = {.size = sizeof(scan),
+                                .start = (uintptr_t)address,
+                                .end = (uintptr_t)address + bytes,
+                                .vec = (uintptr_t)regions,
+                                .vec_len = HYI_ARRAY_COUNT(regions),
+                                .category_mask = SCAN_IS_PRESENT | SCAN_IS_HUGE,
+                                .return_mask = SCAN_IS_PRESENT};
+    uint64_t huge = 0;
+    int scanner, saved = errno, r;
+
+    if (hyi_os_scan_open(&scanner) != 0)
+        return 0;
+    do {
+        r = ioctl(scanner, PAGEMAP_SCAN_IOCTL, &scan);
+        for (int i = 0; i < r; i++)
+            huge += regions[i].end - regions[i].start;
+        scan.start = scan.walk_end;
+    } while (r > 0 && scan.start < scan.end);
+    close(scanner);
+    errno = saved;
+    return huge;
 }
 
 int hyi_os_watch(int *watch, void *address, size_t bytes)

@@ -62,8 +62,9 @@ enum {
 /* Bits of fiber.posted: why it stands in an inbox. */
 enum { HYI_POST_WAKE = 1, HYI_POST_CANCEL = 2, HYI_POST_SPAWN = 4 };
 
-/* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra. */
-enum { HYI_FIBER_EXTRA = 0x80 };
+/* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra; has a
+   canary below its stack that is looked at. */
+enum { HYI_FIBER_EXTRA = 0x80, HYI_FIBER_CANARY = 0x40 };
 
 struct hyi_worker;
 
@@ -424,6 +425,10 @@ void hyi_barrier(const hy_runtime *rt);
 
 /* Whom to give a fiber spawned from outside: an idle worker, or the next. */
 unsigned hyi_idle_worker(hy_runtime *rt);
+
+/* The worker has lain down, and nobody waits for it: until it is woken, or
+   until then, it gives back memory of free stacks above the watermark. */
+void hyi_worker_trim(struct hyi_worker *w, hy_deadline until);
 
 /* (S) Wakes a sleeping worker; false when it was awake. */
 bool hyi_worker_kick(struct hyi_worker *w);

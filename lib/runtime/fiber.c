@@ -23,8 +23,23 @@
 static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
                                     HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED;
 
+enum { DENSE_BYTES_DEFAULT = 16 << 10 };
+
 /* --- spawn ------------------------------------------------------------------
  */
+
+/* The class of the stack that the options ask for, or -1. */
+static int class_of(const hy_runtime *rt, const hy_fiber_options *o)
+{
+    size_t bytes = o->stack_bytes;
+
+    if (o->flags & HY_FIBER_HUGE_STACK)
+        return hyi_stack_class(bytes != 0 ? bytes : DENSE_BYTES_DEFAULT,
+                               HYI_STACK_DENSE);
+    return hyi_stack_class(bytes != 0 ? bytes : rt->stack_bytes,
+                           o->flags & HY_FIBER_UNGUARDED ? HYI_STACK_UNGUARDED
+                                                         : 0);
+}
 
 static int read_options(const hy_runtime *rt, const hy_fiber_options *src,
                         hy_fiber_options *o, unsigned *class)
@@ -42,10 +57,7 @@ static int read_options(const hy_runtime *rt, const hy_fiber_options *src,
     if ((o->flags & ~flags_known) != 0 || o->worker < 0 ||
         (unsigned)o->worker > rt->worker_count)
         return -EINVAL;
-    if (o->flags & HY_FIBER_HUGE_STACK)
-        return -ENOTSUP;
-    c = hyi_stack_class(o->stack_bytes != 0 ? o->stack_bytes : rt->stack_bytes,
-                        !(o->flags & HY_FIBER_UNGUARDED));
+    c = class_of(rt, o);
     if (c < 0)
         return -EINVAL;
     *class = (unsigned)c;
@@ -128,6 +140,9 @@ static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
     f->arg = arg;
     if ((rt->flags & HY_RUNTIME_MEASURE) || (flags & HY_FIBER_FP_ENV))
         flags |= HYI_FIBER_EXTRA;
+    if ((flags & (HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED)) ==
+        HY_FIBER_HUGE_STACK)
+        flags |= HYI_FIBER_CANARY;
     f->flags = (uint8_t)flags;
     f->shield = 0;
     f->joiners = NULL;
@@ -468,8 +483,7 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
         info->stack_peak_bytes = info->stack_used_bytes;
     if (!(f->flags & HYI_FIBER_EXTRA) || !(rt->flags & HY_RUNTIME_MEASURE))
         return;
-    e = (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack, f->class) -
-                                           sizeof(*e));
+    e = (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack) - sizeof(*e));
     info->run_ns = atomic_load_explicit(&e->run_ns, memory_order_relaxed);
     info->wait_ns = atomic_load_explicit(&e->wait_ns, memory_order_relaxed);
     info->delay_ns = atomic_load_explicit(&e->delay_ns, memory_order_relaxed);

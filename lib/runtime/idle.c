@@ -220,6 +220,15 @@ static int verdict(hy_runtime *rt)
     return 0;
 }
 
+void hyi_worker_trim(struct hyi_worker *w, hy_deadline until)
+{
+    struct hyi_stacks *stacks = w->rt->stacks;
+
+    while (is_asleep(w) && (until == HY_FOREVER || hyi_os_now() < until) &&
+           hyi_stack_trim(stacks, stacks->keep_bytes))
+        continue;
+}
+
 static void sleep_until_kicked(struct hyi_worker *w)
 {
     hy_deadline until = hyi_wheel_next(&w->wheel);
@@ -304,9 +313,10 @@ bool hyi_worker_idle(struct hyi_worker *w)
             break;
     }
     if (!has_post(w) && !something_to_steal(rt)) {
-        hyi_stack_trim(rt->stacks);
-        if (lie_down(w))
+        if (lie_down(w)) {
+            hyi_worker_trim(w, hyi_wheel_next(&w->wheel));
             sleep_until_kicked(w);
+        }
         stand_up(w);
         /* It may be the one that was sent to search, and will not. */
         if (rt->active > 1 && something_to_steal(rt) && is_busy(w))

@@ -23,7 +23,11 @@
 #include "order.h"
 #include "process.h"
 
-enum { STACK_BYTES_DEFAULT = 64 << 10, STATS_BYTES_MIN = 16 };
+enum {
+    STACK_BYTES_DEFAULT = 64 << 10,
+    STACK_KEEP_DEFAULT = 64 << 20,
+    STATS_BYTES_MIN = 16
+};
 
 static const unsigned flags_known =
     HY_RUNTIME_PIN | HY_RUNTIME_SPIN | HY_RUNTIME_CLOSED | HY_RUNTIME_MEASURE;
@@ -48,11 +52,13 @@ static int read_options(const hy_runtime_options *src, hy_runtime_options *o)
                                                            : HYI_WORKERS_MOST;
     if (o->stack_bytes == 0)
         o->stack_bytes = STACK_BYTES_DEFAULT;
+    if (o->stack_keep_bytes == 0)
+        o->stack_keep_bytes = STACK_KEEP_DEFAULT;
     if (o->fibers_max == 0)
         o->fibers_max = HYI_FIBERS_MOST;
     if ((o->flags & ~flags_known) != 0 || o->workers > HYI_WORKERS_MOST ||
         o->fibers_max > HYI_FIBERS_MOST ||
-        hyi_stack_class(o->stack_bytes, true) < 0)
+        hyi_stack_class(o->stack_bytes, 0) < 0)
         return -EINVAL;
     return 0;
 }
@@ -193,13 +199,14 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     rt->active = o.workers;
     rt->flags = o.flags;
     rt->stack_bytes = o.stack_bytes;
-    rt->class = (unsigned)hyi_stack_class(o.stack_bytes, true);
+    rt->class = (unsigned)hyi_stack_class(o.stack_bytes, 0);
     rt->fibers_max = o.fibers_max;
     rt->slots_kept = hyi_slots_kept(o.fibers_max, o.workers);
     rt->seed = o.seed;
     rt->report = o.report;
     hyi_name_copy(rt->name, sizeof(rt->name), o.name);
     rt->stacks->workers = o.workers;
+    rt->stacks->keep_bytes = o.stack_keep_bytes;
     rt->stacks->overflowed = report_overflow;
     rt->need_fence = hyi_os_barrier() != 0;
     for (unsigned i = 0; i < o.workers; i++)
@@ -462,12 +469,14 @@ static void wait_for_work(struct hyi_worker *w, hy_deadline until)
 {
     hy_deadline timer = hyi_wheel_next(&w->wheel);
 
+    until = until < timer ? until : timer;
     hyi_store_then_look(&w->sleep, HYI_ASLEEP);
     /* Partner: hyi_post, then hyi_worker_kick. */
     if (atomic_load_explicit(&w->inbox, memory_order_seq_cst) == NULL &&
-        atomic_load(&w->rt->stop) != 1)
-        hyi_os_futex_wait(&w->sleep, HYI_ASLEEP, until < timer ? until : timer,
-                          false);
+        atomic_load(&w->rt->stop) != 1) {
+        hyi_worker_trim(w, until);
+        hyi_os_futex_wait(&w->sleep, HYI_ASLEEP, until, false);
+    }
     atomic_store_explicit(&w->sleep, HYI_AWAKE, memory_order_seq_cst);
     w->tick = 1;
 }
@@ -562,6 +571,8 @@ int hy_runtime_poll(hy_runtime *rt, hy_deadline until)
         return -ESTALE;
     if (r == -EDEADLK)
         hyi_report_deadlock(rt);
+    if (r == 0)
+        hyi_stack_trim(rt->stacks, rt->stacks->keep_bytes);
     tell_event(w, r == 1);
     if (hyi_runtime_live(rt) == 0)
         atomic_store(&rt->stop, 0);
@@ -590,7 +601,7 @@ int hy_runtime_fd(hy_runtime *rt)
     return r != 0 ? r : rt->event.fd;
 }
 
-/* --- destroy, stats ---------------------------------------------------------
+/* --- destroy, trim, stats ---------------------------------------------------
  */
 
 /* Partner: signal_event in idle.c. */
@@ -666,6 +677,17 @@ int hy_runtime_destroy(hy_runtime *rt)
     return 0;
 }
 
+int hy_runtime_trim(hy_runtime *rt)
+{
+    if (rt == NULL)
+        return -EINVAL;
+    if (rt->stale)
+        return -ESTALE;
+    while (hyi_stack_trim(rt->stacks, 0))
+        continue;
+    return 0;
+}
+
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
@@ -674,6 +696,7 @@ static uint64_t get(const _Atomic uint64_t *counter)
 int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
 {
     hy_runtime_stats s = {.size = sizeof(s)};
+    unsigned segments;
 
     if (rt == NULL || out == NULL || out->size < STATS_BYTES_MIN)
         return -EINVAL;
@@ -701,7 +724,13 @@ int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
     s.stack_maps = rt->stacks->segment_count;
     s.guards_installed = rt->stacks->guards_installed;
     s.guards_protected = rt->stacks->guards_protected;
+    for (unsigned i = 0; i < HYI_STACK_CLASSES; i++)
+        s.stacks_kept += rt->stacks->class[i].warm_count;
+    s.stacks_trimmed = rt->stacks->trimmed;
+    s.huge_stack_bytes = hyi_dense_bytes(rt->stacks);
+    segments = rt->stacks->segment_count;
     hyi_unlock(&rt->stacks->lock);
+    s.huge_page_bytes = hyi_dense_huge(rt->stacks, segments);
     memcpy(s.name, rt->name, sizeof(s.name));
     return hyi_struct_fill(out, &s, sizeof(s));
 }

@@ -13,11 +13,13 @@
  * The color moves the tops of neighbouring stacks to different cache sets; with
  * all tops alike, 100,000 fibers that yield contend for one set in 64.
  *
+ * Dense stacks are laid out otherwise, and pooled in their blocks (dense.c).
+ *
  * Invariant: claimed + slack <= ready in every class, slack being what the
  * pools of the workers may hold: so the shared pool is never empty when a
  * claimed stack is taken.
  *
- * Upstream: worker.c, fiber.c. Downstream: os.h, fault.h.
+ * Upstream: worker.c, fiber.c. Downstream: dense.c, os.h, fault.h.
  */
 #include "stack.h"
 
@@ -33,28 +35,30 @@ enum {
     COLORS = 32,         /* of one line each: half a page, so that an idle
                             fiber's frames still fit into the top page */
     COLOR_STEP = 64,
-    WARM_MOST = 1024, /* free stacks that keep their memory */
-    TRIM_AT_ONCE = 32,
-    GUARD_MAPS = 2 /* mappings that a protected page costs */
+    /* Above what was asked for: room for the colors, and then some, so that
+       the whole of it is usable. */
+    HEADROOM = 4096,
+    TRIM_AT_ONCE = 16, /* 25 us */
+    GUARD_MAPS = 2     /* mappings that a protected page costs */
 };
 
 static const size_t segment_bytes_most = (size_t)1 << 37;
 
-int hyi_stack_class(size_t bytes, bool guarded)
+int hyi_stack_class(size_t bytes, unsigned first)
 {
-    unsigned log2;
+    bool dense = hyi_stack_is_dense(first);
+    unsigned least =
+        dense ? HYI_STACK_DENSE_LOG2_MIN : HYI_STACK_BYTES_LOG2_MIN;
+    unsigned most = dense ? HYI_STACK_DENSE_LOG2_MAX : HYI_STACK_BYTES_LOG2_MAX;
 
-    if (bytes < (size_t)1 << HYI_STACK_BYTES_LOG2_MIN ||
-        bytes > (size_t)1 << HYI_STACK_BYTES_LOG2_MAX)
+    if (bytes < (size_t)1 << least || bytes > (size_t)1 << most)
         return -1;
-    log2 = hyi_log2_floor(hyi_power_of_two_ceil(bytes));
-    return (int)(log2 - HYI_STACK_BYTES_LOG2_MIN) +
-           (guarded ? 0 : HYI_STACK_SIZES);
+    return (int)(first + hyi_log2_floor(hyi_power_of_two_ceil(bytes)) - least);
 }
 
 static bool class_is_guarded(unsigned class)
 {
-    return class < HYI_STACK_SIZES;
+    return class < HYI_STACK_UNGUARDED;
 }
 
 /* --- segments --------------------------------------------------------------
@@ -68,14 +72,18 @@ static struct hyi_stack *descriptor(const struct hyi_stack_segment *g, size_t i)
 /* Whose guard was hit? The fault is passed on in any case. */
 static bool on_fault(void *ctx, const struct hyi_fault *fault)
 {
-    const struct hyi_stack_segment *g = ctx;
-    size_t offset = (size_t)((char *)fault->address - g->first);
+    struct hyi_stack_segment *g = ctx;
+    char *address = fault->address;
+    size_t offset = (size_t)(address - g->first);
     void *owner;
 
-    if ((char *)fault->address < g->first || offset % g->stride >= g->guard)
+    if (hyi_stack_is_dense(g->class) && address < g->first)
+        owner = hyi_dense_culprit(g);
+    else if (address < g->first || offset % g->stride >= g->guard)
         return false;
-    owner = atomic_load_explicit(&descriptor(g, offset / g->stride)->owner,
-                                 memory_order_relaxed);
+    else
+        owner = atomic_load_explicit(&descriptor(g, offset / g->stride)->owner,
+                                     memory_order_relaxed);
     if (owner != NULL && g->stacks->overflowed != NULL)
         g->stacks->overflowed(owner);
     return false;
@@ -90,8 +98,7 @@ static int map_segment(struct hyi_stack_segment *g, size_t count)
 
     g->guard = class_is_guarded(g->class) ? page : 0;
     g->stride = g->guard +
-                hyi_align_up(
-                    hyi_stack_class_bytes(g->class) + HYI_STACK_HEADROOM, page);
+                hyi_align_up(hyi_stack_class_bytes(g->class) + HEADROOM, page);
     while (count > 1 && count * g->stride > segment_bytes_most)
         count /= 2;
     for (; count > 0; count /= 2) {
@@ -128,10 +135,11 @@ static int add_segment(struct hyi_stacks *s, unsigned class)
     g = &s->segment[s->segment_count];
     g->class = class;
     g->stacks = s;
-    r = map_segment(g, count);
+    r = hyi_stack_is_dense(class) ? hyi_dense_map(g, count)
+                                  : map_segment(g, count);
     if (r != 0)
         return r;
-    g->watched = class_is_guarded(class) &&
+    g->watched = (class_is_guarded(class) || hyi_stack_is_dense(class)) &&
                  hyi_fault_attach(g->base, g->bytes, on_fault, g) == 0;
     s->segment_count++;
     c->newest = g;
@@ -196,6 +204,10 @@ static int prepare(struct hyi_stacks *s, unsigned class)
             return r;
         g = c->newest;
     }
+    if (hyi_stack_is_dense(class)) {
+        c->ready += hyi_dense_prepare(c, g);
+        return 0;
+    }
     from = g->prepared;
     count = g->count - from < BATCH ? g->count - from : BATCH;
     r = guard(s, g, from, count);
@@ -205,7 +217,8 @@ static int prepare(struct hyi_stacks *s, unsigned class)
         struct hyi_stack *stack = descriptor(g, i);
 
         stack->low = g->first + i * g->stride + g->guard;
-        stack->color = (uint32_t)(i * 5 % COLORS) * COLOR_STEP;
+        stack->usable = (uint32_t)(hyi_stack_class_bytes(class) + HEADROOM -
+                                   i * 5 % COLORS * COLOR_STEP);
         stack->next = c->cold;
         c->cold = stack;
     }
@@ -243,6 +256,19 @@ void hyi_stack_unclaim(struct hyi_stacks *s, unsigned class, unsigned count)
 /* --- pools -----------------------------------------------------------------
  */
 
+static struct hyi_stack *take_shared(struct hyi_stack_class *c)
+{
+    bool warm = c->warm != NULL;
+    struct hyi_stack **list = warm ? &c->warm : &c->cold;
+    struct hyi_stack *stack = *list;
+
+    if (stack == NULL)
+        return NULL;
+    *list = stack->next;
+    c->warm_count -= warm;
+    return stack;
+}
+
 /* Moves up to half a pool from the shared lists to the worker's. */
 static void refill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
                    unsigned class)
@@ -252,14 +278,11 @@ static void refill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
 
     hyi_lock(&s->lock);
     while (pool->count < want) {
-        bool warm = c->warm != NULL;
-        struct hyi_stack **list = warm ? &c->warm : &c->cold;
-        struct hyi_stack *stack = *list;
+        struct hyi_stack *stack =
+            hyi_stack_is_dense(class) ? hyi_dense_take(c) : take_shared(c);
 
         if (stack == NULL)
             break;
-        *list = stack->next;
-        c->warm_count -= warm;
         stack->next = pool->top;
         pool->top = stack;
         pool->count++;
@@ -279,10 +302,12 @@ struct hyi_stack *hyi_stack_take(struct hyi_stacks *s,
     pool->top = stack->next;
     pool->count--;
     if (HYI_UNLIKELY(!stack->noted)) {
-        hyi_note_create(&stack->note, stack->low,
-                        hyi_stack_usable(stack, class));
+        hyi_note_create(&stack->note, stack->low, stack->usable);
         stack->noted = true;
+        stack->ready = !hyi_stack_is_dense(class);
     }
+    if (HYI_UNLIKELY(hyi_stack_is_dense(class)))
+        hyi_dense_seal(stack);
     return stack;
 }
 
@@ -303,6 +328,10 @@ static void spill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
         struct hyi_stack *stack = list;
 
         list = stack->next;
+        if (hyi_stack_is_dense(class)) {
+            hyi_dense_give(c, stack);
+            continue;
+        }
         stack->next = c->warm;
         c->warm = stack;
         c->warm_count++;
@@ -321,31 +350,41 @@ void hyi_stack_give(struct hyi_stacks *s, struct hyi_stack_pool *pool,
         spill(s, pool, class);
 }
 
-void hyi_stack_trim(struct hyi_stacks *s)
+/* Under the lock: outside all lists a stack would be missing to a taker whom a
+   claim has promised it. Returns how many. */
+static size_t trim_one(struct hyi_stacks *s, unsigned class, size_t keep_bytes)
 {
-    for (unsigned class = 0; class < HYI_STACK_CLASSES; class ++) {
-        struct hyi_stack_class *c = &s->class[class];
+    struct hyi_stack_class *c = &s->class[class];
+    struct hyi_stack *stack = c->warm;
 
-        for (int i = 0; i < TRIM_AT_ONCE; i++) {
-            struct hyi_stack *stack = NULL;
+    if (c->warm_count <= keep_bytes >> hyi_stack_class_log2(class))
+        return 0;
+    if (hyi_stack_is_dense(class))
+        return hyi_dense_trim(c);
+    c->warm = stack->next;
+    c->warm_count--;
+    hyi_os_decommit(stack->low, hyi_stack_class_bytes(class) + HEADROOM);
+    stack->next = c->cold;
+    c->cold = stack;
+    return 1;
+}
 
-            hyi_lock(&s->lock);
-            if (c->warm_count > WARM_MOST) {
-                stack = c->warm;
-                c->warm = stack->next;
-                c->warm_count--;
-                /* Under the lock: outside both lists it would be missing to
-                   a taker whom a claim has promised it. */
-                hyi_os_decommit(stack->low, hyi_stack_class_bytes(class) +
-                                                HYI_STACK_HEADROOM);
-                stack->next = c->cold;
-                c->cold = stack;
-            }
-            hyi_unlock(&s->lock);
-            if (stack == NULL)
-                break;
-        }
+bool hyi_stack_trim(struct hyi_stacks *s, size_t keep_bytes)
+{
+    size_t left = TRIM_AT_ONCE;
+
+    for (unsigned class = 0; class < HYI_STACK_CLASSES && left > 0;) {
+        size_t count;
+
+        hyi_lock(&s->lock);
+        count = trim_one(s, class, keep_bytes);
+        s->trimmed += count;
+        hyi_unlock(&s->lock);
+        if (count == 0)
+            class ++;
+        left -= count < left ? count : left;
     }
+    return left == 0;
 }
 
 void hyi_stacks_release(struct hyi_stacks *s)

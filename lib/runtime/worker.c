@@ -70,7 +70,7 @@ static struct hyi_fiber_extra *extra_of(const struct hyi_fiber *f)
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    return (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack, f->class) -
+    return (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack) -
                                               sizeof(struct hyi_fiber_extra));
 }
 
@@ -138,6 +138,15 @@ static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
     enqueue(&w->ready, f);
 }
 
+/* The lower end of a dense stack, found by an address of it without a look at
+   its descriptor. */
+static inline const char *low_of(const struct hyi_fiber *f, const void *sp)
+{
+    uint32_t low = f->top - (uint32_t)hyi_stack_class_bytes(f->class);
+
+    return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
+}
+
 /* The slot of a fiber six turns ahead, and the frames on the stack of the one
    three ahead, whose slot has arrived by then. An unstarted fiber has a code
    address there, which is harmless. Inlined by force: gcc takes a function that
@@ -153,6 +162,8 @@ prefetch_ahead(const struct hyi_ready *q)
     near = q->ring[(q->head + STACKS_AHEAD) & q->mask];
     for (unsigned i = 0; i < FRAME_BYTES; i += 64)
         __builtin_prefetch((const char *)near->sp + i);
+    if (near->flags & HYI_FIBER_CANARY)
+        __builtin_prefetch(low_of(near, near->sp) - HYI_STACK_CANARY_BYTES);
 }
 
 static void push_woken(struct hyi_worker *w, struct hyi_fiber *f)
@@ -539,6 +550,15 @@ static inline void see_depth(struct hyi_fiber *f)
         atomic_store_explicit(&f->peak, used, memory_order_relaxed);
 }
 
+/* The fiber is about to leave its stack: has it kept to it? */
+static inline void check_canary(const struct hyi_fiber *f)
+{
+    const char *sp = __builtin_frame_address(0), *low = low_of(f, sp);
+
+    if (HYI_UNLIKELY(sp < low || !hyi_canary_is_intact(low)))
+        hyi_dense_fail(atomic_load_explicit(&f->stack, memory_order_relaxed));
+}
+
 /* The one place where a worker leaves a stack that it will come back to: one
    call site for all switches keeps the return predictor right. top: of the new
    stack that the fiber begins on; NULL: it was left here. */
@@ -548,6 +568,8 @@ hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     struct hyi_fiber *from = w->current;
     void *fake = NULL;
 
+    if (HYI_UNLIKELY(from->flags & HYI_FIBER_CANARY))
+        check_canary(from);
     if (HYI_LIKELY(top == NULL))
         see_depth(to);
     turn_to(w, from, to);
@@ -625,7 +647,7 @@ static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
     struct hyi_stack_pool *pool = &w->pool[class];
     struct hyi_stack *stack = pool->top;
 
-    if (HYI_UNLIKELY(pool->count == 0 || !stack->noted))
+    if (HYI_UNLIKELY(pool->count == 0 || !stack->ready))
         return hyi_stack_take(w->rt->stacks, pool, class);
     pool->top = stack->next;
     pool->count--;
@@ -636,7 +658,7 @@ static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
 static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_stack *stack = take_stack(w, f->class);
-    char *top = hyi_stack_top(stack, f->class);
+    char *top = hyi_stack_top(stack);
 
     settle(w, f, stack, top);
     if (f->flags & HYI_FIBER_EXTRA)
@@ -739,7 +761,7 @@ static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
         ((next->flags | w->last.flags) & HYI_FIBER_EXTRA))
         return false;
     stack = take_stack(w, class);
-    settle(w, next, stack, hyi_stack_top(stack, class));
+    settle(w, next, stack, hyi_stack_top(stack));
     atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&next->switches);
     *w->errno_at = 0;
@@ -777,6 +799,8 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w)
 
     if (HYI_UNLIKELY(stack->locals != NULL))
         hyi_locals_end(&stack->locals);
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
+        check_canary(f);
     w->last.class = f->class;
     w->last.flags = f->flags;
     atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);

@@ -227,6 +227,7 @@ HY_TEST(runtime, bad_options_are_refused)
     HY_CHECK_EQ(hy_runtime_wait(NULL, HY_NOW), -EINVAL);
     HY_CHECK_EQ(hy_runtime_poll(NULL, HY_NOW), -EINVAL);
     HY_CHECK_EQ(hy_runtime_fd(NULL), -EINVAL);
+    HY_CHECK_EQ(hy_runtime_trim(NULL), -EINVAL);
     rt = make(1, 0);
     HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), -EINVAL);
     HY_CHECK_EQ(hy_fiber_spawn(rt, NULL, NULL, NULL, NULL), -EINVAL);
@@ -238,8 +239,8 @@ HY_TEST(runtime, bad_options_are_refused)
     f.worker = -1;
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -EINVAL);
     f.worker = 0;
-    f.flags = HY_FIBER_HUGE_STACK;
-    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -ENOTSUP);
+    f.flags = 1u << 4;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &f, NULL), -EINVAL);
     HY_CHECK_EQ(hy_fiber_join((hy_fiber){0}, HY_NOW), -EINVAL);
     HY_CHECK_EQ(hy_fiber_cancel((hy_fiber){0}), -ESRCH);
     HY_CHECK_EQ(hy_fiber_join((hy_fiber){UINT64_MAX}, HY_NOW), 0);

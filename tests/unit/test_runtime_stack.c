@@ -11,6 +11,7 @@
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
+#include <hyperion/sync.h>
 
 #include "annotate.h"
 #include "fail.h"
@@ -173,6 +174,202 @@ HY_TEST(runtime_stack, any_size_is_usable)
         HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
     }
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- memory -----------------------------------------------------------------
+ */
+
+/* Under a tool memory is not what it is, and a burst takes its time. */
+static bool is_watched(void)
+{
+#if defined(RUNNING_ON_VALGRIND)
+    if (RUNNING_ON_VALGRIND)
+        return true;
+#endif
+    return HY_TEST_SANITIZER;
+}
+
+static uint64_t resident_bytes(void)
+{
+    struct hyi_os_usage u;
+
+    hyi_os_usage(&u);
+    return u.resident_bytes;
+}
+
+static hy_runtime_stats stats_of(hy_runtime *rt)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+
+    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
+    return s;
+}
+
+/* A slot, and a descriptor, but no page of a stack. */
+HY_TEST(runtime_stack, an_unstarted_fiber_touches_no_stack)
+{
+    hy_runtime *rt = make(0);
+    uint64_t before = resident_bytes(), after;
+    hy_runtime_stats s;
+
+    for (int i = 0; i < MANY; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
+    after = resident_bytes();
+    if (!is_watched())
+        HY_CHECK_MSG(after < before + (uint64_t)MANY * 1024, "%llu bytes each",
+                     (unsigned long long)(after - before) / MANY);
+    s = stats_of(rt);
+    HY_CHECK(s.stacks >= MANY && s.stacks < 5 * MANY);
+    HY_CHECK(s.stack_maps > 1); /* as they were needed */
+    HY_CHECK_EQ(s.stacks_kept, 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static hy_event all_have_begun;
+static int yet_to_begin;
+
+/* One worker runs them all. */
+static void wait_for_the_others(void *arg)
+{
+    (void)arg;
+    if (--yet_to_begin == 0)
+        HY_CHECK_EQ(hy_event_set(&all_have_begun), 0);
+    HY_CHECK_EQ(hy_event_wait(&all_have_begun, HY_FOREVER), 0);
+}
+
+static hy_runtime *make_with_watermark(size_t keep_bytes)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = 1;
+    o.stack_keep_bytes = keep_bytes;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+static void spawn_all(void *arg)
+{
+    HY_CHECK_EQ(hy_event_reset(&all_have_begun), 0);
+    yet_to_begin = *(int *)arg;
+    for (int i = yet_to_begin; i > 0; i--)
+        HY_CHECK_EQ(hy_fiber_spawn(NULL, wait_for_the_others, NULL, NULL, NULL),
+                    0);
+}
+
+/* All of them have a stack at once, and end. */
+static void burst(hy_runtime *rt, int count)
+{
+    uint64_t most = stats_of(rt).ended + (uint64_t)count + 1;
+    hy_deadline until = hy_after((uint64_t)60000000000);
+    static int spawned;
+
+    spawned = count;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_all, &spawned, NULL, NULL), 0);
+    while (stats_of(rt).ended != most && hy_now() < until)
+        hy_fiber_sleep(hy_after(1000000));
+    HY_CHECK_EQ(stats_of(rt).ended, most);
+}
+
+static void settle(hy_runtime *rt, uint64_t kept)
+{
+    hy_deadline until = hy_after((uint64_t)60000000000);
+
+    while (stats_of(rt).stacks_kept > kept && hy_now() < until)
+        hy_fiber_sleep(hy_after(1000000));
+}
+
+/* Is given back by a worker that is idle, and only then, down to the watermark:
+   which is in bytes of stacks. */
+HY_TEST(runtime_stack, memory_is_given_back_after_a_burst)
+{
+    bool small = is_watched();
+    int count = small ? 3000 : 100000, keep = small ? 500 : 1024;
+    hy_runtime *rt = make_with_watermark(small ? 500 * 65536 : 0);
+    uint64_t before, most, after;
+    hy_runtime_stats s;
+
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    burst(rt, 1);
+    before = resident_bytes();
+    burst(rt, count);
+    most = resident_bytes();
+    settle(rt, (uint64_t)keep);
+    after = resident_bytes();
+    s = stats_of(rt);
+    HY_CHECK_EQ(s.stacks_kept, keep);
+    HY_CHECK(s.stacks_trimmed >= (uint64_t)(count - keep - 64));
+    HY_CHECK(s.stacks_trimmed <= (uint64_t)(count + 1 - keep));
+    HY_CHECK(s.stacks >= (uint64_t)count);
+    if (!small) /* what is left are slots, descriptors and page tables */
+        HY_CHECK_MSG(before + (uint64_t)count * 1024 > after,
+                     "%llu, then %llu, then %llu bytes",
+                     (unsigned long long)before, (unsigned long long)most,
+                     (unsigned long long)after);
+    burst(rt, count); /* what was given back can be had again */
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_stack, a_watermark_keeps_what_it_says)
+{
+    hy_runtime *rt = make_with_watermark(SIZE_MAX);
+
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    burst(rt, 3000);
+    hy_fiber_sleep(hy_after(20000000));
+    HY_CHECK(stats_of(rt).stacks_kept > 3000 - 65);
+    HY_CHECK_EQ(stats_of(rt).stacks_trimmed, 0);
+    HY_CHECK_EQ(hy_runtime_trim(rt), 0);
+    HY_CHECK_EQ(stats_of(rt).stacks_kept, 0);
+    HY_CHECK(stats_of(rt).stacks_trimmed > 3000 - 65);
+    burst(rt, 3000);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* A polled runtime has nobody who sleeps: each call that finds nothing to do
+   gives a few back. */
+HY_TEST(runtime_stack, polls_give_memory_back)
+{
+    hy_runtime *rt = make_with_watermark(100 * 65536);
+    int count = 1000, calls = 0;
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_all, &count, NULL, NULL), 0);
+    while (hy_runtime_poll(rt, HY_NOW) != 0)
+        continue;
+    HY_CHECK(stats_of(rt).stacks_kept > 800);
+    while (stats_of(rt).stacks_kept > 100 && calls++ < 1000)
+        HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(stats_of(rt).stacks_kept, 100);
+    HY_CHECK(calls > 10);
+    HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
+    HY_CHECK_EQ(stats_of(rt).stacks_kept, 100);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void note_frame(void *arg)
+{
+    char here;
+
+    *(char **)arg = &here - (uintptr_t)&here % 8;
+}
+
+/* The stack that was given back last is the first to be used again. */
+HY_TEST(runtime_stack, last_in_first_out)
+{
+    hy_runtime *rt = make(0);
+    char *first = NULL, *next = NULL;
+
+    HY_CHECK_EQ(hy_fiber_spawn(rt, note_frame, &first, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, note_frame, &next, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK(first != NULL && first == next);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
