@@ -115,6 +115,14 @@ void *hy_arch_switch(void **from, void *to, void *value);
 void hy_arch_hop(void **from, void *to, void *(*main)(void));
 
 /*
+ * The place in hy_arch_hop where a context goes on that an earlier hop saved,
+ * with its stack pointer in place and no other register loaded. A debugger that
+ * sets these two has the context before it: the unwind information knows the
+ * rest. (generic: a zero byte, no code.)
+ */
+extern const unsigned char hy_arch_hop_resumed[];
+
+/*
  * Prepares a context for the switch of include/hyperion/inline/context.h on the
  * same kind of stack: writes the four words of a hy_inline_context. False where
  * there is no such switch; nothing is written then.

@@ -4,7 +4,8 @@
 #   install component   holds
 #   <library>           the shared library
 #   <library>-dev       headers, archive, .pc file, CMake package
-#   programs, manuals   the programs, and their manual pages
+#   programs, manuals   the programs, and their manual pages; gdb's commands
+#   auto-load           gdb's commands where gdb finds them by itself
 #   documentation       README, LICENSE, docs/*.md, examples/*.c
 #
 # HY_INSTALL=OFF, which is what a parent project gets, installs nothing.
@@ -109,6 +110,24 @@ function(hy_install_program target)
     DESTINATION "${CMAKE_INSTALL_MANDIR}/man1" COMPONENT manuals)
 endfunction()
 
+# gdb's commands for fibers, once more, where gdb looks when it loads the shared
+# library: its whole path below a folder of gdb's ("Auto-loading extensions" in
+# gdb's manual). Options are install's.
+function(hy_install_auto_load folder)
+  install(FILES "${PROJECT_SOURCE_DIR}/lib/runtime/hyperion-gdb.py"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/gdb/auto-load${folder}"
+    RENAME "libhyperion.so.${PROJECT_VERSION}-gdb.py" ${ARGN})
+endfunction()
+
+# For `source`, anywhere; and for the prefix that was configured.
+function(hy_install_debugger)
+  install(FILES "${PROJECT_SOURCE_DIR}/lib/runtime/hyperion-gdb.py"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/hyperion" COMPONENT programs)
+  install(FILES "${PROJECT_SOURCE_DIR}/docs/man/hyperion-gdb.1"
+    DESTINATION "${CMAKE_INSTALL_MANDIR}/man1" COMPONENT manuals)
+  hy_install_auto_load("${CMAKE_INSTALL_FULL_LIBDIR}" COMPONENT auto-load)
+endfunction()
+
 # One page of documentation, at the same place as in the source tree. A link to
 # source that is not installed becomes the words it stood on.
 function(hy_install_page page)
@@ -164,6 +183,7 @@ if(HY_INSTALL)
     hy_install_library(${name})
   endforeach()
   hy_install_documentation()
+  hy_install_debugger()
   if(PROJECT_IS_TOP_LEVEL)
     hy_add_uninstall()
     include(HyPackage)

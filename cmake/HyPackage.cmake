@@ -1,8 +1,10 @@
 # Debian packages: `cpack -G DEB` in the build folder makes three.
 #
-#   libhyperion0.1     the shared libraries; several versions live side by side
+#   libhyperion0.1     the shared libraries, and what gdb loads with them;
+#                      several versions live side by side
 #   libhyperion-dev    what is needed to build against them, and documentation
-#   hyperion-tools     hyperion-search, hyperion-top, their manual pages
+#   hyperion-tools     hyperion-search, hyperion-top, hyperion-gdb.py, their
+#                      manual pages
 #
 # A package for Debian's own folders wants the build tree configured with
 # -DCMAKE_INSTALL_PREFIX=/usr, which gives lib/<machine>-linux-gnu.
@@ -100,6 +102,12 @@ if(HY_GZIP)
   foreach(page IN LISTS pages)
     hy_deb_compressed(tools "${CMAKE_INSTALL_MANDIR}/man1" "${page}")
   endforeach()
+endif()
+
+if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  hy_install_auto_load(
+    "${CPACK_PACKAGING_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}"
+    COMPONENT policy-runtime EXCLUDE_FROM_ALL)
 endif()
 
 set(members_runtime policy-runtime ${HY_LIBRARY_NAMES})

@@ -57,6 +57,7 @@ needs_test() {
     need binutils "objdump, nm" has objdump
     need libcriterion-dev "the test framework" header criterion/criterion.h
     need file "cpack asks it what a library is" has file
+    need gdb "backtraces of fibers that wait" has gdb
     need dpkg-dev "what Debian packages depend on" has dpkg-shlibdeps
 }
 

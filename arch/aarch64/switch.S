@@ -37,6 +37,8 @@
         .private_extern SYMBOL(hy_arch_switch)
         .globl  SYMBOL(hy_arch_hop)
         .private_extern SYMBOL(hy_arch_hop)
+        .globl  SYMBOL(hy_arch_hop_resumed)
+        .private_extern SYMBOL(hy_arch_hop_resumed)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
         .globl  SYMBOL(hy_arch_inline_make)
@@ -48,6 +50,8 @@
         .globl  hy_arch_hop
         .hidden hy_arch_hop
         .type   hy_arch_hop, %function
+        .globl  hy_arch_hop_resumed
+        .hidden hy_arch_hop_resumed
         .globl  hy_arch_context_make
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, %function
@@ -158,6 +162,7 @@ SYMBOL(hy_arch_hop):
         str     x9, [x0]
         cbnz    x2, 2f
         mov     sp, x1
+SYMBOL(hy_arch_hop_resumed):
 1:      restore_registers
         ret
         .cfi_endproc

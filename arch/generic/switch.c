@@ -98,6 +98,8 @@ void *hy_arch_switch(void **from, void *to, void *value)
 
 enum { HOP_STACK_BYTES = 8192 }; /* libc wants to know; any stack has more */
 
+const unsigned char hy_arch_hop_resumed[] = {0};
+
 struct hop {
     struct context context; /* to continue here */
     struct context begin;   /* of the new stack, until it has begun */

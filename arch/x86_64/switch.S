@@ -31,6 +31,8 @@
         .private_extern SYMBOL(hy_arch_switch)
         .globl  SYMBOL(hy_arch_hop)
         .private_extern SYMBOL(hy_arch_hop)
+        .globl  SYMBOL(hy_arch_hop_resumed)
+        .private_extern SYMBOL(hy_arch_hop_resumed)
         .globl  SYMBOL(hy_arch_context_make)
         .private_extern SYMBOL(hy_arch_context_make)
         .globl  SYMBOL(hy_arch_inline_make)
@@ -42,6 +44,8 @@
         .globl  hy_arch_hop
         .hidden hy_arch_hop
         .type   hy_arch_hop, @function
+        .globl  hy_arch_hop_resumed
+        .hidden hy_arch_hop_resumed
         .globl  hy_arch_context_make
         .hidden hy_arch_context_make
         .type   hy_arch_context_make, @function
@@ -123,6 +127,7 @@ SYMBOL(hy_arch_hop):
         testq   %rdx, %rdx
         jnz     2f
         movq    %rsi, %rsp
+SYMBOL(hy_arch_hop_resumed):
 1:      restore_registers
         ret
         .cfi_endproc

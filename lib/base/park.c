@@ -67,15 +67,14 @@ uint64_t hyi_now(void)
     return parker != NULL ? parker->now() : hyi_os_now();
 }
 
+const char *const hyi_wait_names[HYI_WAITS] = {
+    "",        "sleep",      "join",      "mutex",     "cond",        "sem",
+    "event",   "wait group", "chan send", "chan recv", "chan select", "ring",
+    "runtime", "offload"};
+
 const char *hyi_wait_name(enum hyi_wait wait)
 {
-    static const char *const names[HYI_WAITS] = {
-        "",          "sleep",     "join",        "mutex",
-        "cond",      "sem",       "event",       "wait group",
-        "chan send", "chan recv", "chan select", "ring",
-        "runtime",   "offload"};
-
-    return (unsigned)wait < HYI_WAITS ? names[wait] : "";
+    return (unsigned)wait < HYI_WAITS ? hyi_wait_names[wait] : "";
 }
 
 void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait)

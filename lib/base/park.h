@@ -61,7 +61,9 @@ enum hyi_wait {
     HYI_WAITS
 };
 
-/* As monitors show it: "mutex", "ring", ...; "" for HYI_WAIT_NONE. */
+/* As monitors and debuggers show it: "mutex", "ring", ...; "" for
+   HYI_WAIT_NONE. */
+extern const char *const hyi_wait_names[HYI_WAITS];
 const char *hyi_wait_name(enum hyi_wait wait);
 
 struct hyi_waiter {

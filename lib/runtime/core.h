@@ -195,9 +195,10 @@ struct hyi_at_destroy {
 };
 
 struct hy_runtime {
-    unsigned slot; /* in hyi_process.runtime */
-    bool in_use;   /* under HYI_LOCK_RUNTIME */
-    bool stale;    /* in a child of fork: the parent's */
+    unsigned slot;                            /* in hyi_process.runtime */
+    const struct hyi_debugger_word *debugger; /* read by debuggers alone */
+    bool in_use;                              /* under HYI_LOCK_RUNTIME */
+    bool stale; /* in a child of fork: the parent's */
     unsigned worker_count;
     _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;
@@ -282,6 +283,21 @@ static inline bool hyi_fiber_is_cancelled(const struct hyi_fiber *f)
            (atomic_load_explicit(&f->life, memory_order_seq_cst) &
             HYI_LIFE_CANCELLED) != 0;
 }
+
+/* --- debugger.c -------------------------------------------------------------
+ */
+
+/* A name, and a number or a pointer. bytes: of a field at that offset, or 0. */
+struct hyi_debugger_word {
+    char name[28];
+    uint32_t bytes;
+    union {
+        uintptr_t number;
+        const void *pointer;
+    };
+};
+
+extern const struct hyi_debugger_word hyi_debugger_words[];
 
 /* --- table.c ----------------------------------------------------------------
  */

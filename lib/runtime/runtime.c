@@ -105,6 +105,7 @@ static int take_slot(hy_runtime **out)
                 break;
             memset(rt, 0, sizeof(*rt));
             rt->slot = i;
+            rt->debugger = hyi_debugger_words;
             rt->generation_first = 1;
             /* Release: pairs with the acquire in hyi_fiber_find. */
             atomic_store_explicit(&hyi_process.runtime[i], rt,

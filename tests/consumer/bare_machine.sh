@@ -85,7 +85,7 @@ run 1 "could not install gcc .*network" demo
 not_called sudo
 
 # What is there already is not installed.
-machine ROOT apt-get cc c++ ninja pkg-config make objdump file \
+machine ROOT apt-get cc c++ ninja pkg-config make objdump file gdb \
     dpkg-shlibdeps
 stand_in cmake 'echo "cmake version 3.18.4"'
 run 1 "nothing to install" test

@@ -379,6 +379,11 @@ step_deb() {
     "$root/usr/bin/hyperion-search" --help >/dev/null
     [ -f "$root/usr/share/man/man1/hyperion-search.1.gz" ] ||
         fail "no manual page"
+    # gdb finds its commands by the library's path.
+    [ -f "$root/usr/share/hyperion/hyperion-gdb.py" ] || fail "no hyperion-gdb.py"
+    library=$(find "$root/usr/lib" -name 'libhyperion.so.*.*.*')
+    [ -f "$root/usr/share/gdb/auto-load${library#"$root"}-gdb.py" ] ||
+        fail "gdb would not find the script of $library"
 }
 
 # The programs in examples/consumer are what the README tells people to copy.

@@ -98,7 +98,7 @@ version=$(sed -n 's/^project(hyperion VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt
 breach "version $version is not what these say" <"$found"
 
 # Text.
-grep -E '\.(c|h|S|sh|cmake|in|awk|md|txt|yml|map)$' "$files" |
+grep -E '\.(c|h|S|py|sh|cmake|in|awk|md|txt|yml|map)$' "$files" |
     grep -v '^docs/.*\.in$' >"$found.text"
 xargs grep -n "$(printf '\t')" <"$found.text" | grep -v '^docs/.*\.md' >"$found" || true
 breach "tabs" <"$found"
