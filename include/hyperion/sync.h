@@ -53,7 +53,8 @@ typedef struct hy_wait_group {
  * Locks. When the mutex is free this never waits, not even when cancelled.
  * -EDEADLK: the caller holds it; or it would wait for somebody who, directly or
  * through others, waits for the caller: owners of mutexes and fibers that are
- * joined, of all runtimes, and plain threads. Of those who close such a cycle
+ * joined, of all runtimes, and plain threads. (Who is in hy_cond_wait waits for
+ * the owner of its mutex.) Of those who close such a cycle
  * at the same time exactly one is told. A deadline, here or in the others'
  * calls, makes no difference; a call with HY_NOW closes nothing. What the
  * caller holds it still holds: it should let go of some of it. It costs a look
@@ -71,11 +72,13 @@ HY_API int hy_mutex_unlock(hy_mutex *m);
 /**
  * Unlocks m, waits for a signal, locks m again: it is held on every return
  * (but -EPERM and -EINVAL), and locking it again neither times out nor is
- * cancelled, nor is it refused: who holds another mutex meanwhile may so close
- * a cycle, which lasts until another one in it gives up. (While it waits for m,
- * others do see it, and their calls that close a cycle are refused.) A return
- * of 0 follows a signal meant for this waiter, yet the condition may have
- * changed since: check it in a loop.
+ * cancelled, nor is it refused. A return of 0 follows a signal meant for this
+ * waiter, yet the condition may have changed since: check it in a loop.
+ *
+ * Who holds another mutex meanwhile can be in a cycle of waits: until this call
+ * returns it waits for the owner of m, before the signal too. So the others are
+ * refused: hy_mutex_lock and hy_fiber_join return -EDEADLK to who holds m and
+ * would wait, directly or through others, for one who waits here with m.
  * @return 0, -ETIMEDOUT, -ECANCELED, -EPERM when the caller does not hold m,
  * -EINVAL.
  */

@@ -287,12 +287,9 @@ int hy_mutex_unlock(hy_mutex *mutex)
 /* --- cond -------------------------------------------------------------------
  */
 
-/* Whatever happens, the mutex is the caller's again. It cannot refuse to close
-   a cycle, so it does not look for one; but others see that it waits. */
-static void lock_for_certain(struct object *m)
+/* Whatever happens, the mutex is the caller's again. */
+static void lock_for_certain(struct object *m, uintptr_t me)
 {
-    uintptr_t me = hyi_token_self();
-    struct hyi_agent *agent = hyi_token_agent(me);
     struct hyi_waiter waiter;
     bool mine;
 
@@ -302,33 +299,36 @@ static void lock_for_certain(struct object *m)
     hyi_lock(&m->queue.lock);
     mine = lock_or_append(m, &waiter, me);
     hyi_unlock(&m->queue.lock);
-    if (mine)
-        return;
-    hyi_waits_mutex(agent, &m->value);
-    hyi_waits_fence();
-    hyi_park_claimed(&waiter);
-    hyi_waits_end(agent);
+    if (!mine)
+        hyi_park_claimed(&waiter);
 }
 
+/* The caller will not return without the mutex, so from before it lets go of
+   it, it waits for whoever owns it: published by then, the edge is seen by
+   everybody who does (waits.c). It closes no cycle itself. */
 int hy_cond_wait(hy_cond *cond, hy_mutex *mutex, hy_deadline until)
 {
     struct object *c = (struct object *)cond;
     struct object *m = (struct object *)mutex;
+    uintptr_t me = hyi_token_self();
+    struct hyi_agent *agent = hyi_token_agent(me);
     struct hyi_waiter waiter;
     int r;
 
     if (c == NULL || m == NULL)
         return -EINVAL;
     if ((atomic_load_explicit(&m->value, memory_order_relaxed) &
-         ~(uintptr_t)WAITED_FOR) != hyi_token_self())
+         ~(uintptr_t)WAITED_FOR) != me)
         return -EPERM;
     hyi_waiter_init(&waiter, HYI_WAIT_COND);
     hyi_lock(&c->queue.lock);
     append(&c->queue, &waiter, 1);
     hyi_unlock(&c->queue.lock);
+    hyi_waits_mutex(agent, &m->value);
     hy_mutex_unlock(mutex);
     r = wait_in(c, &waiter, until);
-    lock_for_certain(m);
+    lock_for_certain(m, me);
+    hyi_waits_end(agent);
     return r;
 }
 

@@ -14,6 +14,15 @@
  * publishes that it waits itself. So when the last one of a cycle publishes,
  * all its edges are there, and stay; there is one way to go, and it leads back.
  *
+ * An agent in hy_cond_wait waits for its mutex from before it unlocks it until
+ * it owns it again, signalled or not. That closes no cycle, since whoever gets
+ * the mutex from it runs; and so nobody has to be refused there, where nothing
+ * can be. The cycle is closed when the new owner, or one whom he waits for by
+ * then, waits in his turn, in a call that can be refused: one that began after
+ * he got the mutex. (So conditions alone make no cycle: each of them would have
+ * begun after the one before.) He sees the edge because the unlock published
+ * it.
+ *
  * Invariant: an agent's waits names a mutex only while the agent is inside a
  * call that uses the mutex.
  *

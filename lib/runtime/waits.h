@@ -6,9 +6,10 @@
  *
  * A fiber or thread (an agent, named by its token) publishes what it waits for
  * before it parks, and then follows the graph from itself. Nobody waits for
- * more than one thing at a time, so there is one way to go. Each publishes
+ * more than one owner at a time, so there is one way to go. Each publishes
  * before it looks: of those who close a cycle together, the last one to publish
- * sees all of it.
+ * sees all of it. In hy_cond_wait an agent waits for the mutex all the time: it
+ * will not return without.
  *
  * A mutex may be freed as soon as its last user has returned. So it is looked
  * at only while somebody who waits for it is held in place: HELD in his waits

@@ -37,11 +37,15 @@ static void run_to_the_end(hy_runtime *rt)
 /* --- cycles of any length ---------------------------------------------------
  */
 
-/* Each link holds its mutex, and waits for the next link's mutex, or end. */
+/* Each link holds its mutex, and waits for the next link's mutex, or end; or it
+   waits for a condition, and the next link holds the mutex of that. */
 static struct link {
     hy_mutex mutex;
+    hy_mutex guard; /* of the condition */
+    hy_cond changed;
+    hy_event has_guard;
     hy_fiber fiber; /* id 0: a thread */
-    bool joins;
+    bool joins, waits;
     int result;
 } chain[LINKS_MOST];
 
@@ -50,22 +54,61 @@ static hy_deadline patience;
 static hy_wait_group arrivals;
 static _Atomic int refused;
 
+static struct link *link_from(const struct link *me, unsigned steps)
+{
+    return &chain[((unsigned)(me - chain) + steps) % links];
+}
+
+static void take_mutexes(struct link *me, struct link *before)
+{
+    hy_mutex_lock(&me->mutex, HY_FOREVER);
+    if (before->waits) {
+        hy_event_wait(&before->has_guard, HY_FOREVER);
+        hy_mutex_lock(&before->guard, HY_FOREVER);
+    }
+    if (me->waits) {
+        hy_mutex_lock(&me->guard, HY_FOREVER);
+        hy_event_set(&me->has_guard);
+    }
+}
+
+static void let_go(struct link *me, struct link *before)
+{
+    if (me->waits)
+        hy_mutex_unlock(&me->guard);
+    if (before->waits) {
+        hy_cond_signal(&before->changed);
+        hy_mutex_unlock(&before->guard);
+    }
+    hy_mutex_unlock(&me->mutex);
+}
+
+static void wait_for_next(struct link *me, struct link *next)
+{
+    if (me->waits) {
+        me->result = hy_cond_wait(&me->changed, &me->guard, patience);
+        return;
+    }
+    hy_wait_group_wait(&arrivals, HY_FOREVER);
+    if (me->joins) {
+        me->result = hy_fiber_join(next->fiber, patience);
+        return;
+    }
+    me->result = hy_mutex_lock(&next->mutex, patience);
+    if (me->result == 0)
+        hy_mutex_unlock(&next->mutex);
+}
+
 static void *be_a_link(void *arg)
 {
-    struct link *me = arg, *next = &chain[(me - chain + 1) % links];
+    struct link *me = arg, *before = link_from(me, links - 1);
 
-    hy_mutex_lock(&me->mutex, HY_FOREVER);
+    take_mutexes(me, before);
     hy_wait_group_done(&arrivals);
-    hy_wait_group_wait(&arrivals, HY_FOREVER);
-    if (me->joins)
-        me->result = hy_fiber_join(next->fiber, patience);
-    else
-        me->result = hy_mutex_lock(&next->mutex, patience);
-    if (me->result == 0 && !me->joins)
-        hy_mutex_unlock(&next->mutex);
+    wait_for_next(me, link_from(me, 1));
     if (me->result == -EDEADLK)
         refused++;
-    hy_mutex_unlock(&me->mutex);
+    let_go(me, before);
     return NULL;
 }
 
@@ -93,7 +136,7 @@ static void check_chain(void)
             HY_CHECK_EQ(chain[i].result, 0);
     for (unsigned i = 0; i < links; i++)
         for (int k = 0; k < 4; k++)
-            HY_CHECK_EQ(chain[i].mutex.word[k], 0);
+            HY_CHECK_EQ(chain[i].mutex.word[k] | chain[i].guard.word[k], 0);
 }
 
 /* every: 0 joins nobody, 1 all, n each nth link. */
@@ -103,19 +146,27 @@ static void choose_joins(unsigned every)
         chain[i].joins = every != 0 && i % every == 0;
 }
 
+/* All of the links that joins leaves, but those that a divides; 0: none. */
+static void choose_conditions(unsigned a)
+{
+    for (unsigned i = 0; i < links; i++)
+        chain[i].waits = a != 0 && i % a != 0 && !chain[i].joins;
+}
+
 static void spawn_link(hy_runtime *rt, unsigned i)
 {
     HY_CHECK_EQ(
         hy_fiber_spawn(rt, be_a_fiber, &chain[i], NULL, &chain[i].fiber), 0);
 }
 
-static void cycle_of_fibers(unsigned count, unsigned every, unsigned workers,
-                            uint64_t seed)
+static void cycle_of_fibers(unsigned count, unsigned every, unsigned conditions,
+                            unsigned workers, uint64_t seed)
 {
     hy_runtime *rt = make(workers, seed);
 
     prepare(count);
     choose_joins(every);
+    choose_conditions(conditions);
     for (unsigned i = 0; i < count; i++)
         spawn_link(rt, i);
     run_to_the_end(rt);
@@ -129,15 +180,31 @@ HY_TEST(runtime_waits, a_cycle_of_fibers_is_refused_once)
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
         for (unsigned every = 0; every < 4; every++)
             for (unsigned workers = 1; workers <= WORKERS_MOST; workers++)
-                cycle_of_fibers(counts[i], every, workers, 0);
+                cycle_of_fibers(counts[i], every, 0, workers, 0);
 }
 
 HY_TEST(runtime_waits, in_every_simulated_schedule)
 {
     for (uint64_t seed = 1; seed <= 100; seed++) {
-        cycle_of_fibers(2, 0, 1, seed);
-        cycle_of_fibers(7, (unsigned)(seed % 3), 1, seed);
+        cycle_of_fibers(2, 0, 0, 1, seed);
+        cycle_of_fibers(7, (unsigned)(seed % 3), 0, 1, seed);
+        cycle_of_fibers(2, 0, 2, 1, seed);
+        cycle_of_fibers(7, seed % 2 * 3, 2 + (unsigned)(seed % 6), 1, seed);
     }
+}
+
+/* Without a signal: nobody could come to give one. */
+HY_TEST(runtime_waits, a_cycle_through_conditions_is_refused_once)
+{
+    static const unsigned counts[] = {2, 3, 33, 50, LINKS_MOST};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        for (unsigned workers = 1; workers <= WORKERS_MOST; workers++) {
+            cycle_of_fibers(counts[i], 0, 2, workers, 0);
+            cycle_of_fibers(counts[i], 3, 2, workers, 0);
+            cycle_of_fibers(counts[i], 0, LINKS_MOST, workers, 0);
+            cycle_of_fibers(counts[i], LINKS_MOST, LINKS_MOST, workers, 0);
+        }
 }
 
 HY_TEST(runtime_waits, with_a_deadline_too)
@@ -181,7 +248,8 @@ HY_TEST(runtime_waits, through_two_runtimes)
 }
 
 /* The first links are threads, which nobody joins. */
-static void cycle_with_threads(unsigned threads, unsigned fibers)
+static void cycle_with_threads(unsigned threads, unsigned fibers,
+                               unsigned conditions)
 {
     hy_runtime *rt = make(WORKERS_MOST, 0);
     pthread_t thread[8];
@@ -191,6 +259,7 @@ static void cycle_with_threads(unsigned threads, unsigned fibers)
     for (unsigned i = 0; i < links; i++)
         if ((i + 1) % links < threads)
             chain[i].joins = false;
+    choose_conditions(conditions);
     for (unsigned i = threads; i < links; i++)
         spawn_link(rt, i);
     for (unsigned i = 0; i < threads; i++)
@@ -204,11 +273,14 @@ static void cycle_with_threads(unsigned threads, unsigned fibers)
 HY_TEST(runtime_waits, of_threads_and_of_both)
 {
     for (int round = 0; round < 50; round++) {
-        cycle_with_threads(2, 0);
-        cycle_with_threads(1, 1);
-        cycle_with_threads(3, 2);
+        for (unsigned conditions = 0; conditions < 4; conditions++) {
+            cycle_with_threads(2, 0, conditions != 1 ? conditions : 0);
+            cycle_with_threads(1, 1, conditions != 1 ? conditions : 0);
+            cycle_with_threads(3, 2, conditions != 1 ? conditions : 0);
+        }
     }
-    cycle_with_threads(8, 42);
+    cycle_with_threads(8, 42, 0);
+    cycle_with_threads(8, 42, 3);
 }
 
 /* Both are awake and close it within nanoseconds of each other. */
@@ -401,82 +473,119 @@ HY_TEST(runtime_waits, two_who_join_each_other)
     HY_CHECK_EQ(results[1], 1);
 }
 
-/* --- locking again in hy_cond_wait ------------------------------------------
+/* --- hy_cond_wait -----------------------------------------------------------
  */
 
 static hy_cond changed;
+static hy_fiber waiting;
 
 /* Holds first; waits for the condition with second. */
 static void wait_with_another(void *arg)
 {
-    (void)arg;
+    uint64_t ns = *(uint64_t *)arg;
+
     hy_mutex_lock(&first, HY_FOREVER);
     hy_mutex_lock(&second, HY_FOREVER);
-    results[0] = hy_cond_wait(&changed, &second, HY_FOREVER);
-    hy_mutex_unlock(&second);
+    results[0] = hy_cond_wait(&changed, &second, hy_after(ns));
+    /* Held on every return. */
+    results[3] = hy_mutex_unlock(&second);
     hy_mutex_unlock(&first);
 }
 
-/* Signals while it holds second, so that the other waits for that. */
-static void signal_and_want_first(void *arg)
+static void want_first_with_second(void *arg)
 {
-    (void)arg;
+    bool *early = arg;
+
     hy_fiber_sleep(hy_after(MS));
     hy_mutex_lock(&second, HY_FOREVER);
-    hy_cond_signal(&changed);
+    if (early != NULL)
+        hy_cond_signal(&changed);
     hy_fiber_sleep(hy_after(MS));
     results[1] = hy_mutex_lock(&first, HY_FOREVER);
+    results[2] = hy_fiber_join(waiting, hy_after(SECOND));
+    hy_cond_signal(&changed);
     hy_mutex_unlock(&second);
 }
 
-HY_TEST(runtime_waits, a_condition_that_locks_again_is_seen)
+static void condition_with(uint64_t ns, void *early, int result)
 {
     hy_runtime *rt = make(1, 5);
 
     reset();
     memset(&changed, 0, sizeof(changed));
-    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_fiber_spawn(rt, signal_and_want_first, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, &ns, NULL, &waiting), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, want_first_with_second, early, NULL, NULL),
+                0);
     run_to_the_end(rt);
-    HY_CHECK_EQ(results[0], 0);
+    HY_CHECK_EQ(results[0], result);
     HY_CHECK_EQ(results[1], -EDEADLK);
+    HY_CHECK_EQ(results[2], -EDEADLK);
+    HY_CHECK_EQ(results[3], 0);
 }
 
-static void own_second_want_first(void *arg)
+HY_TEST(runtime_waits, a_condition_waits_for_the_owner_of_its_mutex)
+{
+    bool early = true;
+
+    condition_with(HY_FOREVER, &early, 0); /* it locks again by then */
+    condition_with(HY_FOREVER, NULL, 0);   /* it is not yet signalled */
+    condition_with(3 * MS / 2, NULL, -ETIMEDOUT);
+}
+
+static void cancel_and_want_first(void *arg)
 {
     (void)arg;
     hy_fiber_sleep(hy_after(MS));
     hy_mutex_lock(&second, HY_FOREVER);
-    results[1] = hy_mutex_lock(&first, hy_after(20 * MS));
+    hy_fiber_cancel(waiting);
+    hy_fiber_sleep(hy_after(MS));
+    results[1] = hy_mutex_lock(&first, HY_FOREVER);
     hy_mutex_unlock(&second);
 }
 
-static void signal_and_look_on(void *arg)
+HY_TEST(runtime_waits, a_cancelled_condition_too)
 {
-    (void)arg;
-    hy_fiber_sleep(hy_after(4 * MS));
-    hy_cond_signal(&changed);
-    hy_fiber_sleep(hy_after(MS));
-    results[2] = hy_mutex_lock(&first, hy_after(MS));
-    results[3] = 1;
-}
-
-/* The cycle that the condition closes lasts until the deadline of one in it; a
-   third one's walk comes to an end. */
-HY_TEST(runtime_waits, a_cycle_of_others_is_left)
-{
-    hy_runtime *rt = make(1, 3);
+    hy_runtime *rt = make(1, 6);
+    uint64_t ns = HY_FOREVER;
 
     reset();
     memset(&changed, 0, sizeof(changed));
-    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_fiber_spawn(rt, own_second_want_first, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_fiber_spawn(rt, signal_and_look_on, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, &ns, NULL, &waiting), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, cancel_and_want_first, NULL, NULL, NULL), 0);
     run_to_the_end(rt);
-    HY_CHECK_EQ(results[0], 0);
-    HY_CHECK_EQ(results[1], -ETIMEDOUT);
-    HY_CHECK_EQ(results[2], -ETIMEDOUT);
-    HY_CHECK_EQ(results[3], 1);
+    HY_CHECK_EQ(results[0], -ECANCELED);
+    HY_CHECK_EQ(results[1], -EDEADLK);
+    HY_CHECK_EQ(results[3], 0);
+}
+
+/* The usual use: who signals holds the mutex, and waits for nobody. A wait that
+   is over is nobody's edge any more. */
+static void want_first_then_second(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(hy_after(MS));
+    hy_mutex_lock(&second, HY_FOREVER);
+    hy_cond_signal(&changed);
+    hy_mutex_unlock(&second);
+    results[1] = hy_mutex_lock(&first, HY_FOREVER);
+    results[2] = hy_mutex_lock(&second, HY_FOREVER);
+    hy_mutex_unlock(&second);
+    hy_mutex_unlock(&first);
+}
+
+HY_TEST(runtime_waits, a_condition_that_is_over_closes_nothing)
+{
+    hy_runtime *rt = make(1, 8);
+    uint64_t ns = HY_FOREVER;
+
+    reset();
+    memset(&changed, 0, sizeof(changed));
+    HY_CHECK_EQ(hy_fiber_spawn(rt, wait_with_another, &ns, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, want_first_then_second, NULL, NULL, NULL),
+                0);
+    run_to_the_end(rt);
+    for (int i = 0; i < 4; i++)
+        HY_CHECK_EQ(results[i], 0);
 }
 
 /* --- mutexes that are freed at once -----------------------------------------
@@ -569,6 +678,7 @@ static struct {
     int owner[THINGS]; /* agent and 1 */
     int wants[AGENTS]; /* thing and 1 */
     hy_mutex thing[THINGS];
+    hy_cond changed[THINGS];
     unsigned refusals, false_refusals;
 } storm = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -615,6 +725,20 @@ static void unlock_in_storm(int thing)
     hy_mutex_unlock(&storm.thing[thing]);
 }
 
+/* One of what he holds, for a moment; with the rest in his hands. */
+static void wait_in_storm(int agent, int thing, hy_deadline until)
+{
+    pthread_mutex_lock(&storm.lock);
+    storm.wants[agent] = thing + 1;
+    storm.owner[thing] = 0;
+    pthread_mutex_unlock(&storm.lock);
+    hy_cond_wait(&storm.changed[thing], &storm.thing[thing], until);
+    pthread_mutex_lock(&storm.lock);
+    storm.owner[thing] = agent + 1;
+    storm.wants[agent] = 0;
+    pthread_mutex_unlock(&storm.lock);
+}
+
 static unsigned draw(unsigned *state, unsigned below)
 {
     *state = *state * 1103515245u + 12345u;
@@ -637,8 +761,20 @@ static void *be_in_storm(void *arg)
             if (lock_in_storm(agent, thing) != 0)
                 break;
             mine |= 1u << thing;
-            if (draw(&state, 3) == 0)
+            switch (draw(&state, 8)) {
+            case 0:
+            case 1:
                 hy_fiber_yield();
+                break;
+            case 2:
+                wait_in_storm(agent, thing, hy_after(draw(&state, 20000)));
+                break;
+            case 3:
+                hy_cond_broadcast(&storm.changed[thing]);
+                break;
+            default:
+                break;
+            }
         }
         for (int i = 0; i < THINGS; i++)
             if (mine & 1u << i)
@@ -658,6 +794,7 @@ static void rage(unsigned workers, uint64_t seed, int threads)
     pthread_t thread[AGENT_THREADS];
 
     memset(storm.thing, 0, sizeof(storm.thing));
+    memset(storm.changed, 0, sizeof(storm.changed));
     storm.refusals = storm.false_refusals = 0;
     for (int i = threads; i < AGENTS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, be_in_storm_as_a_fiber,
