@@ -78,7 +78,7 @@ struct hyi_fiber {
         struct hyi_waiter *_Atomic waiter; /* parked on; its worker's alone */
         void *arg;
     };
-    struct hyi_worker *_Atomic worker;
+    struct hyi_worker *_Atomic worker; /* known before the fiber is LIVE */
     struct hyi_stack *_Atomic stack;
     uint64_t _Atomic switches;
     uint32_t top;           /* low half of the stack's upper end */
@@ -241,6 +241,7 @@ struct hy_runtime {
     struct hyi_os_event event; /* of hy_runtime_fd; fd 0 = none */
     _Atomic bool has_event;
     _Atomic unsigned signalling; /* threads about to write to the event */
+    _Atomic unsigned cancelling; /* threads inside hy_fiber_cancel */
 
     struct hyi_sim *sim; /* the run of hy_sim_run that this is (sim.c) */
 };
@@ -392,10 +393,14 @@ void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before);
 /* Runs fibers until none is ready, or the bound of a poll is reached. */
 void hyi_worker_run(struct hyi_worker *w);
 
-/* Hands over an unstarted fiber; the worker is the caller's, or NULL. target:
-   a worker's index, or -1 for any. */
+/* Which worker gets an unstarted fiber; w is the caller's, or NULL. target: a
+   worker's index, or -1 for any. */
+struct hyi_worker *hyi_worker_for(hy_runtime *rt, struct hyi_worker *w,
+                                  int target);
+
+/* Hands an unstarted fiber over to its worker; w is the caller's, or NULL. */
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
-                        struct hyi_fiber *f, int target);
+                        struct hyi_fiber *f);
 
 /* The same for the worker that runs, and a fiber that any may run. */
 void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f);

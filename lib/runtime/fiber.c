@@ -128,10 +128,11 @@ static void cancel_new(struct hyi_fiber *f)
                                            life | HYI_LIFE_CANCELLED));
 }
 
-/* A new fiber comes to life; it has a slot and a claim to a stack. */
+/* A new fiber comes to life; it has a slot and a claim to a stack, and is about
+   to be handed over to a worker. */
 static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
-                           void (*entry)(void *), void *arg, unsigned flags,
-                           hy_fiber *out)
+                           struct hyi_worker *to, void (*entry)(void *),
+                           void *arg, unsigned flags, hy_fiber *out)
 {
     uint64_t life =
         atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
@@ -146,6 +147,11 @@ static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
     f->flags = (uint8_t)flags;
     f->shield = 0;
     f->joiners = NULL;
+    /* Before it is live: who finds it live may post to it, and a cancel that
+       knew no worker, or one of a life before, could be lost in the moment in
+       which the fiber looks for it and parks. Release: pairs with
+       is_parked_here, of a life before this. */
+    atomic_store_explicit(&f->worker, to, memory_order_release);
     atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
     atomic_store_explicit(&f->wait, HYI_WAIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
@@ -184,8 +190,10 @@ spawn_slowly(hy_runtime *rt, void (*entry)(void *), void *arg,
         r = make(rt, w, class, o.name, &f);
     if (r != 0)
         return r;
-    enliven(rt, f, entry, arg, o.flags, out);
-    hyi_worker_spawned(rt, w, f, o.worker - 1);
+    f->pinned = o.worker != 0;
+    enliven(rt, f, hyi_worker_for(rt, w, o.worker - 1), entry, arg, o.flags,
+            out);
+    hyi_worker_spawned(rt, w, f);
     return 0;
 }
 
@@ -211,7 +219,7 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     w->free_count--;
     pool->claims--;
     f->class = (uint8_t)rt->class;
-    enliven(rt, f, entry, arg, 0, out);
+    enliven(rt, f, w, entry, arg, 0, out);
     hyi_worker_spawned_here(w, f);
     return 0;
 }
@@ -414,8 +422,7 @@ static int cancel(struct hyi_fiber *f, uint64_t generation)
         &f->life, &life, life | HYI_LIFE_CANCELLED, memory_order_seq_cst,
         memory_order_relaxed));
     /* Also to the current fiber: a walk may run inside its park. */
-    if (!(life & HYI_LIFE_CANCELLED) &&
-        atomic_load_explicit(&f->worker, memory_order_seq_cst) != NULL)
+    if (!(life & HYI_LIFE_CANCELLED))
         hyi_post(f, HYI_POST_CANCEL);
     return 0;
 }
@@ -424,11 +431,19 @@ int hy_fiber_cancel(hy_fiber fiber)
 {
     struct hyi_fiber *f;
     hy_runtime *rt;
+    int r;
 
     f = fiber.id != 0 ? hyi_fiber_find(fiber, &rt) : NULL;
     if (f == NULL)
         return -ESRCH;
-    return rt->stale ? -ESTALE : cancel(f, hyi_generation(fiber.id));
+    if (rt->stale)
+        return -ESTALE;
+    /* Partner: hyi_table_reset. Either it waits, or this finds a fiber that has
+       ended. */
+    atomic_fetch_add(&rt->cancelling, 1);
+    r = cancel(f, hyi_generation(fiber.id));
+    atomic_fetch_sub_explicit(&rt->cancelling, 1, memory_order_release);
+    return r;
 }
 
 void hyi_cancel_all(hy_runtime *rt)

@@ -309,6 +309,12 @@ void hyi_table_reset(hy_runtime *rt)
         if (hyi_generation(life) > last)
             last = hyi_generation(life);
     }
+    /* Whoever found one of them alive may be about to post to it: a bit that
+       was left in a slot would hide what is posted to its next fiber. Fence:
+       the lives before the count; the partner is hy_fiber_cancel. */
+    atomic_thread_fence(memory_order_seq_cst);
+    while (atomic_load(&rt->cancelling) != 0)
+        hyi_os_thread_yield();
     for (unsigned i = 0; i < HYI_TABLE_SEGMENTS; i++) {
         struct hyi_fiber *base =
             atomic_load_explicit(&rt->table[i], memory_order_relaxed);

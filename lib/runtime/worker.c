@@ -1042,9 +1042,16 @@ void hyi_worker_redirect(struct hyi_worker *w)
     }
 }
 
+struct hyi_worker *hyi_worker_for(hy_runtime *rt, struct hyi_worker *w,
+                                  int target)
+{
+    if (target >= 0)
+        return &rt->worker[(unsigned)target % rt->active];
+    return w != NULL ? w : &rt->worker[hyi_idle_worker(rt)];
+}
+
 static inline void hand_over(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    atomic_store_explicit(&f->worker, w, memory_order_relaxed);
     hyi_count(&w->spawned);
     push_fresh(w, f);
     if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1)
@@ -1058,25 +1065,14 @@ void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f)
 }
 
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
-                        struct hyi_fiber *f, int target)
+                        struct hyi_fiber *f)
 {
-    bool fixed = target >= 0;
-    unsigned at = fixed       ? (unsigned)target % rt->active
-                  : w != NULL ? w->index
-                              : 0;
-    struct hyi_worker *to;
-
-    f->pinned = fixed;
-    if (w != NULL && at == w->index) {
+    if (w != NULL &&
+        atomic_load_explicit(&f->worker, memory_order_relaxed) == w) {
         hand_over(w, f);
         return;
     }
-    if (!fixed)
-        at = hyi_idle_worker(rt);
     atomic_fetch_add_explicit(&rt->foreign_spawned, 1, memory_order_relaxed);
-    to = &rt->worker[at];
-    /* Release: pairs with is_parked_here, of a life before this. */
-    atomic_store_explicit(&f->worker, to, memory_order_release);
     hyi_post(f, HYI_POST_SPAWN);
 }
 

@@ -1,0 +1,269 @@
+/*
+ * test_runtime_cancel.c - a cancel that comes at a moment when little of the
+ * fiber is there: between its coming to life and its hand-over, and while its
+ * runtime ends.
+ *
+ *      spawner                              another thread
+ *      -------                              --------------
+ *      the slot is live
+ *      *out = id      traps, and waits      hy_fiber_each, hy_fiber_cancel
+ *      hand over to the worker
+ *
+ * The fault function of the page that out lies in is this moment.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+
+#include "core.h"
+#include "fault.h"
+#include "hy_test.h"
+#include "os.h"
+
+/* --- before the hand-over ---------------------------------------------------
+ */
+
+static struct {
+    hy_runtime *rt;
+    hy_fiber *out; /* on a page of its own, closed at first */
+    hy_fiber victim;
+    _Atomic int open, cancelled; /* the window; by the other thread */
+    int result, slept;           /* of cancel, of sleep */
+    /* As the window showed it after the cancel. */
+    struct hyi_worker *worker;
+    unsigned posted;
+} window;
+
+static int cancel_victim(const hy_fiber_info *info, void *arg)
+{
+    (void)arg;
+    if (strcmp(info->name, "victim") != 0)
+        return 0;
+    window.victim = info->fiber;
+    window.result = hy_fiber_cancel(info->fiber);
+    return 1;
+}
+
+static void *cancel_in_window(void *arg)
+{
+    window.result = 1; /* nobody was found */
+    while (!atomic_load(&window.open))
+        hyi_os_thread_yield();
+    hy_fiber_each(window.rt, cancel_victim, NULL);
+    atomic_store(&window.cancelled, 1);
+    return arg;
+}
+
+static bool be_in_window(void *ctx, const struct hyi_fault *fault)
+{
+    struct hyi_fiber *f;
+    hy_runtime *rt;
+
+    (void)fault;
+    atomic_store(&window.open, 1);
+    while (!atomic_load(&window.cancelled))
+        hyi_os_thread_yield();
+    f = hyi_fiber_find(window.victim, &rt);
+    if (f != NULL) {
+        window.worker = atomic_load(&f->worker);
+        window.posted = atomic_load(&f->posted);
+    }
+    return hyi_os_protect(ctx, hyi_os_page_bytes(),
+                          HYI_OS_READ | HYI_OS_WRITE) == 0;
+}
+
+static void sleep_until_cancelled(void *arg)
+{
+    (void)arg;
+    window.slept = hy_fiber_sleep(HY_FOREVER);
+}
+
+static void spawn_victim(void *arg)
+{
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    (void)arg;
+    o.name = "victim";
+    o.worker = 1;
+    HY_CHECK_EQ(
+        hy_fiber_spawn(window.rt, sleep_until_cancelled, NULL, &o, window.out),
+        0);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* Leaves behind a slot whose last fiber was another worker's. */
+static void use_slot(void)
+{
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    o.worker = 2;
+    HY_CHECK_EQ(hy_fiber_spawn(window.rt, nothing, NULL, &o, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(window.rt), 0);
+}
+
+static void spawn_in_window(bool used_slot, bool from_fiber)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options fixed = HY_FIBER_OPTIONS_INIT;
+    size_t page = hyi_os_page_bytes();
+    pthread_t thread;
+    void *memory;
+
+    memset(&window, 0, sizeof(window));
+    HY_CHECK_EQ(hyi_os_reserve(&memory, page, HYI_OS_NONE, NULL, false), 0);
+    HY_CHECK_EQ(hyi_fault_attach(memory, page, be_in_window, memory), 0);
+    window.out = memory;
+    fixed.worker = 1;
+    o.workers = used_slot ? 2 : 1;
+    o.fibers_max = 4; /* so few that a slot is used again at once */
+    HY_CHECK_EQ(hy_runtime_init(&window.rt, &o), 0);
+    if (used_slot)
+        use_slot();
+    HY_CHECK_EQ(pthread_create(&thread, NULL, cancel_in_window, NULL), 0);
+    if (from_fiber) /* of the victim's worker, which cannot look meanwhile */
+        HY_CHECK_EQ(hy_fiber_spawn(window.rt, spawn_victim, NULL, &fixed, NULL),
+                    0);
+    else
+        spawn_victim(NULL);
+    HY_CHECK_EQ(hy_runtime_run(window.rt), 0);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(window.out->id, window.victim.id);
+    HY_CHECK_EQ(window.result, 0);
+    HY_CHECK_EQ(window.slept, -ECANCELED);
+    /* It did not rest on what the fiber happens to see when it begins. */
+    HY_CHECK(window.worker == &window.rt->worker[0]);
+    HY_CHECK((window.posted & HYI_POST_CANCEL) != 0);
+    HY_CHECK_EQ(hy_runtime_destroy(window.rt), 0);
+    HY_CHECK_EQ(hyi_fault_detach(memory), 0);
+    hyi_os_release(memory, page);
+}
+
+HY_TEST(runtime_cancel, before_the_hand_over_it_reaches_the_worker)
+{
+    spawn_in_window(false, false);
+    spawn_in_window(false, true);
+    spawn_in_window(true, false);
+    spawn_in_window(true, true);
+}
+
+/* --- while the runtime ends -------------------------------------------------
+ */
+
+enum { SLEEPERS = 200, ROUNDS = 500, CANCELLERS = 2 };
+#define ROUNDS_NS UINT64_C(2000000000) /* enough where everything is slow */
+
+static uint64_t _Atomic handles[SLEEPERS];
+static _Atomic int over, wrong;
+
+static void sleep_long(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(HY_FOREVER);
+}
+
+static void *cancel_for_ever(void *arg)
+{
+    while (!atomic_load(&over))
+        for (int i = 0; i < SLEEPERS; i++) {
+            hy_fiber f = {atomic_load(&handles[i])};
+            int r = hy_fiber_cancel(f);
+
+            if (r != 0 && r != -ESRCH)
+                atomic_store(&wrong, r);
+        }
+    return arg;
+}
+
+static void count(void *arg)
+{
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+/* The slots of the last round, which must be as new. */
+static void check_slots(hy_runtime *rt)
+{
+    static _Atomic int counted;
+
+    atomic_store(&counted, 0);
+    for (int i = 0; i < SLEEPERS; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, count, (void *)&counted, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(atomic_load(&counted), SLEEPERS);
+}
+
+static void end_among_cancels(void)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+    hy_fiber f[SLEEPERS];
+
+    o.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    check_slots(rt);
+    for (int i = 0; i < SLEEPERS; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, NULL, NULL, &f[i]), 0);
+    for (int i = 0; i < SLEEPERS; i++) /* from the end: they meet */
+        atomic_store_explicit(&handles[SLEEPERS - 1 - i], f[i].id,
+                              memory_order_relaxed);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void *destroy(void *rt)
+{
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    atomic_store(&over, 1);
+    return NULL;
+}
+
+/* The moment between the two steps of a cancel, held. */
+HY_TEST(runtime_cancel, a_runtime_does_not_end_inside_a_cancel)
+{
+    static const _Atomic uint32_t never = 0;
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL, *same;
+    struct hyi_fiber *slot;
+    pthread_t thread;
+    hy_fiber f;
+
+    atomic_store(&over, 0);
+    o.workers = 1;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, NULL, NULL, &f), 0);
+    slot = hyi_fiber_find(f, &same);
+    atomic_fetch_add(&rt->cancelling, 1);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, destroy, rt), 0);
+    for (int i = 0; i < 20; i++)
+        hyi_os_futex_wait(&never, 0, hyi_os_now() + 1000000, false);
+    HY_CHECK_EQ(atomic_load(&over), 0);
+    hyi_post(slot, HYI_POST_CANCEL);
+    atomic_fetch_sub(&rt->cancelling, 1);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(hy_fiber_cancel(f), -ESRCH);
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    check_slots(rt);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_cancel, while_the_runtime_ends_it_leaves_nothing_behind)
+{
+    uint64_t start = hyi_os_now();
+    pthread_t thread[CANCELLERS];
+
+    atomic_store(&over, 0);
+    atomic_store(&wrong, 0);
+    for (int i = 0; i < CANCELLERS; i++)
+        HY_CHECK_EQ(pthread_create(&thread[i], NULL, cancel_for_ever, NULL), 0);
+    for (int i = 0; i < ROUNDS && hyi_os_now() - start < ROUNDS_NS; i++)
+        end_among_cancels();
+    atomic_store(&over, 1);
+    for (int i = 0; i < CANCELLERS; i++)
+        pthread_join(thread[i], NULL);
+    HY_CHECK_EQ(atomic_load(&wrong), 0);
+}
