@@ -87,10 +87,22 @@ void hy_arch_fault_read(struct hy_arch_fault *out, const void *info,
 /* ==== switch.S: contexts ================================================= */
 
 /*
+ * Where libc has no ucontext, the portable half makes each context a thread
+ * (generic/switch_threads.c), which keeps its own thread-local variables and
+ * its own signal mask.
+ */
+#if defined(HY_CONTEXT_THREADS)
+enum { HY_ARCH_THREADS = 1 };
+#else
+enum { HY_ARCH_THREADS = 0 };
+#endif
+
+/*
  * Prepares a context on the stack [stack, stack + bytes), bytes >= 512: the
  * first switch to it calls entry(arg, value), which never returns. Gives the
  * stack pointer to switch to. Writes only to the stack's upper end. (generic:
- * keeps a ucontext_t there, and needs 16 KiB.)
+ * keeps a ucontext_t there, and needs 16 KiB; NULL when it cannot have a
+ * thread.)
  */
 void *hy_arch_context_make(void *stack, size_t bytes,
                            void (*entry)(void *arg, void *value), void *arg);
@@ -113,6 +125,37 @@ void *hy_arch_switch(void **from, void *to, void *value);
  * stack until the hop back.
  */
 void hy_arch_hop(void **from, void *to, void *(*main)(void));
+
+#if defined(HY_CONTEXT_THREADS)
+/*
+ * Comes before a hop to a new stack with the upper end top. False: there is no
+ * thread to be had now. In main(), and whatever it calls,
+ * hy_arch_hop_inherited() gives inherit.
+ */
+bool hy_arch_hop_prepare(void *top, void *inherit);
+void *hy_arch_hop_inherited(void);
+
+/* Ends the thread of what a hop saved at sp, after a call of last() there. */
+void hy_arch_hop_drop(void *sp, void (*last)(void));
+#else
+static inline bool hy_arch_hop_prepare(void *top, void *inherit)
+{
+    (void)top;
+    (void)inherit;
+    return true;
+}
+
+static inline void *hy_arch_hop_inherited(void)
+{
+    return NULL;
+}
+
+static inline void hy_arch_hop_drop(void *sp, void (*last)(void))
+{
+    (void)sp;
+    (void)last;
+}
+#endif
 
 /*
  * The place in hy_arch_hop where a context goes on that an earlier hop saved,

@@ -44,6 +44,15 @@ if(NOT HY_NO_ASM)
     set(HY_ARCH aarch64)
   endif()
 endif()
+# Its contexts are threads where libc has no ucontext, as musl.
+set(HY_OTHER_SWITCH switch_threads)
+if(HY_ARCH STREQUAL "generic")
+  include(CheckFunctionExists)
+  check_function_exists(makecontext HY_HAVE_UCONTEXT)
+  if(NOT HY_HAVE_UCONTEXT)
+    set(HY_OTHER_SWITCH switch)
+  endif()
+endif()
 set(HY_OS linux)
 if(APPLE)
   set(HY_OS darwin)
@@ -63,6 +72,9 @@ target_compile_options(hy_flags INTERFACE
   -fno-math-errno -ffp-contract=off -fvisibility=hidden
   -fno-semantic-interposition)
 target_compile_definitions(hy_flags INTERFACE _GNU_SOURCE)
+if(HY_OTHER_SWITCH STREQUAL "switch")
+  target_compile_definitions(hy_flags INTERFACE HY_CONTEXT_THREADS=1)
+endif()
 
 # Sources of one component, for this architecture and system.
 function(hy_component_sources out name)
@@ -72,6 +84,7 @@ function(hy_component_sources out name)
       "${PROJECT_SOURCE_DIR}/arch/${HY_ARCH}/*.S"
       "${PROJECT_SOURCE_DIR}/arch/generic/vec_scalar.c")
     list(REMOVE_DUPLICATES sources)
+    list(FILTER sources EXCLUDE REGEX "/${HY_OTHER_SWITCH}\\.c$")
   else()
     file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lib/${name}/*.c")
     list(FILTER sources EXCLUDE REGEX "/os_[a-z]+\\.c$")

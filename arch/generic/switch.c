@@ -1,5 +1,6 @@
 /*
- * switch.c - contexts in portable C, by ucontext: what HY_NO_ASM builds use.
+ * switch.c - contexts in portable C, by ucontext: what HY_NO_ASM builds use
+ * where there is one (else switch_threads.c).
  * Slower by two system calls a switch, which save and restore the signal mask.
  *
  *      upper end of a made stack:   | struct context | (sp points at it)

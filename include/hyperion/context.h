@@ -14,6 +14,11 @@
  * Hardware shadow stacks are not switched: a thread that runs with one cannot
  * make contexts. Sanitizers must be told of the stacks by the caller; the
  * fibers of fiber.h do that themselves.
+ *
+ * With HY_NO_ASM, where the C library has no ucontext (musl), a context is a
+ * thread that waits for its turn. It keeps thread-local variables and a signal
+ * mask of its own, runs on a stack of its own of that size, and stays until the
+ * process ends.
  */
 #ifndef HYPERION_CONTEXT_H
 #define HYPERION_CONTEXT_H
@@ -34,7 +39,8 @@ typedef struct hy_context {
  * @param stack lowest address of the stack.
  * @param bytes its size, 2,048 at least (16 KiB with the portable switch).
  * @return 0; -EINVAL for a missing pointer or too small a stack; -ENOTSUP when
- * the thread runs with a shadow stack.
+ * the thread runs with a shadow stack; -EAGAIN when contexts are threads and
+ * there is none to be had.
  */
 HY_API int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
                            void (*entry)(void *arg, void *value), void *arg);

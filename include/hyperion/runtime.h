@@ -23,7 +23,8 @@
  * has that thread's signal mask, and the threads of a runtime block all but
  * faults: reset it before an exec. When
  * its function returns, hy_runtime_run or hy_runtime_poll returns -ESTALE in
- * the child; on a thread of hy_runtime_start the child ends, with status 0.
+ * the child; on a thread of hy_runtime_start, or with contexts that are threads
+ * (see context.h), the child ends, with status 0.
  */
 #ifndef HYPERION_RUNTIME_H
 #define HYPERION_RUNTIME_H

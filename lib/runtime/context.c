@@ -25,10 +25,15 @@ int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
                     void (*entry)(void *arg, void *value), void *arg)
 {
     int err = check(ctx, stack, bytes, entry);
+    void *sp;
 
-    if (err == 0)
-        ctx->sp = hy_arch_context_make(stack, bytes, entry, arg);
-    return err;
+    if (err != 0)
+        return err;
+    sp = hy_arch_context_make(stack, bytes, entry, arg);
+    if (sp == NULL)
+        return -EAGAIN;
+    ctx->sp = sp;
+    return 0;
 }
 
 void *hy_context_switch(hy_context *from, hy_context *to, void *value)

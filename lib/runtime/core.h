@@ -142,6 +142,7 @@ struct hyi_worker {
     unsigned streak;        /* picks in a row from the preferred queue */
     bool newest_first;      /* unstarted fibers: a tree is being walked */
     uint32_t woken;         /* fibers among the ready that were woken */
+    bool put_off;           /* a start, for want of a thread: it was told */
     bool special;           /* bounded or simulated: each pick is looked at */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
@@ -389,6 +390,9 @@ struct hyi_entry {
 };
 void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before);
 void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before);
+
+/* The calling thread is no worker's any more. */
+void hyi_worker_forget(void);
 
 /* Runs fibers until none is ready, or the bound of a poll is reached. */
 void hyi_worker_run(struct hyi_worker *w);

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "process.h"
 #include "waits.h"
 
@@ -283,13 +284,16 @@ void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
         hyi_slot_give(rt, w, f);
 }
 
-static void discard_locals(struct hyi_fiber *f)
+/* Of a fiber that was parked, or has never started. */
+static void discard_stack(struct hyi_fiber *f)
 {
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    if (stack != NULL)
-        hyi_locals_discard(&stack->locals);
+    if (stack == NULL)
+        return;
+    hyi_locals_discard(&stack->locals);
+    hy_arch_hop_drop(f->sp, hyi_worker_forget);
 }
 
 void hyi_table_reset(hy_runtime *rt)
@@ -302,7 +306,7 @@ void hyi_table_reset(hy_runtime *rt)
 
         if (life & HYI_LIFE_LIVE) {
             hyi_waits_end(hyi_fiber_agent(f));
-            discard_locals(f);
+            discard_stack(f);
             wake_all(bury(f));
             life = atomic_load_explicit(&f->life, memory_order_relaxed);
         }

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "arch.h"
+#include "fault.h"
 #include "waits.h"
 
 enum {
@@ -36,7 +37,7 @@ enum {
     SLOTS_AHEAD = 6,
     FRAME_BYTES = 256 /* of the switch, of hop, of who called it */
 };
-enum { VIRTUAL_STEP_NS = 10 };
+enum { VIRTUAL_STEP_NS = 10, PUT_OFF_NS = 1000000 };
 
 _Thread_local struct hyi_worker *hyi_worker_self
     __attribute__((tls_model("initial-exec")));
@@ -484,6 +485,34 @@ static void note_arrive(struct hyi_worker *w, void *fake)
         hyi_note_arrive(fake, w->left);
 }
 
+/* What a worker has of the thread that it is on. */
+static void come_to_thread(struct hyi_worker *w)
+{
+    w->errno_at = &errno;
+    w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : &w->no_cxx;
+}
+
+/* The worker whose fiber begins here. */
+static struct hyi_worker *begin_stack(void)
+{
+    struct hyi_worker *w;
+
+    if (!HY_ARCH_THREADS)
+        return hyi_worker_self;
+    w = hy_arch_hop_inherited();
+    hyi_worker_self = w;
+    hyi_parker_self = &hyi_worker_parker;
+    come_to_thread(w);
+    hyi_fault_thread_prepare(); /* without it, overflows are not reported */
+    return w;
+}
+
+void hyi_worker_forget(void)
+{
+    hyi_worker_self = NULL;
+    hyi_parker_self = NULL;
+}
+
 static bool is_measured(const struct hyi_worker *w)
 {
     return (w->rt->flags & HY_RUNTIME_MEASURE) != 0;
@@ -579,6 +608,8 @@ hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     else
         hy_arch_hop(&from->sp, top, fiber_main);
     note_arrive(w, fake);
+    if (HY_ARCH_THREADS)
+        come_to_thread(w);
 }
 
 static __attribute__((noinline)) void hop(struct hyi_worker *w,
@@ -672,15 +703,52 @@ static bool is_unstarted(const struct hyi_fiber *f)
            HY_FIBER_NEW;
 }
 
+/* Puts a fiber that could not start where it is found first. */
+static void start_later(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->next = w->fixed_first;
+    if (w->fixed_first == NULL)
+        w->fixed_last = f;
+    w->fixed_first = f;
+}
+
+/* The system has no thread for it now. The others go on, and it is tried again.
+ */
+static struct hyi_fiber *put_off(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    static const _Atomic uint32_t never = 0;
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
+
+    if (!w->put_off)
+        hyi_report(w->rt, HY_REPORT_WARNING,
+                   "no thread for the context of a fiber: it starts later");
+    w->put_off = true;
+    atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
+    hyi_stack_give(w->rt->stacks, &w->pool[f->class], f->class, stack);
+    f->entry = w->start_entry; /* what a started fiber has no room for */
+    f->arg = w->start_arg;
+    start_later(w, f);
+    hyi_os_futex_wait(&never, 0, hyi_os_now() + PUT_OFF_NS, false);
+    return pick(w);
+}
+
 /* Runs the next fiber, or the base; returns when the caller's turn comes. */
 static void go(struct hyi_worker *w, struct hyi_fiber *next)
 {
     void *top = NULL;
 
+    while (next != NULL && is_unstarted(next)) {
+        top = start(w, next);
+        if (hy_arch_hop_prepare(top, w)) {
+            w->put_off = false;
+            break;
+        }
+        top = NULL;
+        next = put_off(w, next);
+    }
     if (next == NULL)
         next = &w->base;
-    else if (is_unstarted(next))
-        top = start(w, next);
     if (next != w->current)
         leave_for(w, next, top);
     else
@@ -821,10 +889,7 @@ static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
     /* Starting it here might take the stack that this runs on: the base does.
      */
     if (next != NULL && is_unstarted(next)) {
-        next->next = w->fixed_first;
-        if (w->fixed_first == NULL)
-            w->fixed_last = next;
-        w->fixed_first = next;
+        start_later(w, next);
         next = NULL;
     }
     if (next == NULL)
@@ -839,15 +904,21 @@ static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
    after another. Tools must not see its return, which is on another stack. */
 static HYI_NOT_INSTRUMENTED void *fiber_main(void)
 {
-    struct hyi_worker *w = hyi_worker_self;
+    struct hyi_worker *w = begin_stack();
     struct hyi_fiber *next;
+    void *sp;
 
     note_arrive(w, NULL);
     do {
         w->start_entry(w->start_arg);
         next = end_current(w);
     } while (take_over(w, next));
-    return leave_stack(w, next);
+    if (HY_ARCH_THREADS && w->rt->stale)
+        pthread_exit(NULL); /* a child of fork has no other thread */
+    sp = leave_stack(w, next);
+    if (HY_ARCH_THREADS)
+        hyi_worker_forget();
+    return sp;
 }
 
 /* --- parking ----------------------------------------------------------------
@@ -936,8 +1007,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
 static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self,
                              const struct hyi_fiber *f)
 {
-    return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
-           !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
+    return !HY_ARCH_THREADS && w->tick > 1 && w->streak + 1 < STREAK_MOST &&
+           !w->special && !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
            !hyi_fiber_is_cancelled(self);
 }
@@ -1082,8 +1153,7 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
     before->parker = hyi_parker_self;
     w->current = &w->base;
     w->tick = 1;
-    w->errno_at = &errno;
-    w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : &w->no_cxx;
+    come_to_thread(w);
     hyi_note_thread(&w->base_note);
     hyi_worker_self = w;
     hyi_parker_self = &hyi_worker_parker;

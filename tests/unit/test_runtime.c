@@ -16,6 +16,7 @@
 #include "core.h"
 #include "fail.h"
 #include "hy_test.h"
+#include "arch.h"
 #include "os.h"
 
 enum { MS = 1000000 };
@@ -461,7 +462,8 @@ HY_TEST(runtime, a_fiber_may_ask_for_its_worker)
                     0);
     }
     run_to_the_end(rt);
-    HY_CHECK_EQ(threads_seen[0], hyi_os_thread_id());
+    if (!HY_ARCH_THREADS)
+        HY_CHECK_EQ(threads_seen[0], hyi_os_thread_id());
     HY_CHECK(threads_seen[1] != threads_seen[0]);
     HY_CHECK(threads_seen[2] != threads_seen[0]);
     HY_CHECK(threads_seen[2] != threads_seen[1]);
@@ -922,7 +924,8 @@ static int check_times(const hy_fiber_info *info, void *arg)
     if (info->fiber.id != ((hy_fiber *)arg)->id)
         return 0;
     HY_CHECK(info->run_ns >= 2 * MS && info->run_ns < 2000ull * MS);
-    HY_CHECK(info->wait_ns >= 3 * MS);
+    if (info->wait_ns < 3 * MS)
+        return 2;
     HY_CHECK(info->delay_ns > 0);
     return 1;
 }
@@ -934,15 +937,21 @@ static void busy_then_wait(void *arg)
     (void)arg;
     while (hy_now() < end)
         ;
-    hy_fiber_sleep(hy_after(3 * MS));
     hy_fiber_yield();
-    hy_fiber_sleep(HY_FOREVER);
+    while (hy_fiber_sleep(hy_after(3 * MS)) == 0)
+        ;
 }
 
+/* A sleep may be over before it has begun, where others want the processor. */
 static void look_at_times(void *arg)
 {
-    hy_fiber_sleep(hy_after(20 * MS));
-    HY_CHECK_EQ(hy_fiber_each(arg, check_times, &measured), 1);
+    int r;
+
+    do {
+        hy_fiber_sleep(hy_after(20 * MS));
+        r = hy_fiber_each(arg, check_times, &measured);
+    } while (r == 2);
+    HY_CHECK_EQ(r, 1);
     joined++;
     hy_runtime_stop(arg);
 }

@@ -499,6 +499,7 @@ HY_TEST(runtime_stack, other_refusals)
 {
     hy_runtime *rt = NULL;
     hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options last = HY_FIBER_OPTIONS_INIT;
     atomic_int count = 0;
 
     hy_fail_at(HY_FAIL_CALLOC, 1, ENOMEM);
@@ -507,7 +508,8 @@ HY_TEST(runtime_stack, other_refusals)
     HY_CHECK(rt == NULL);
     o.workers = 3;
     HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, NULL, NULL), 0);
+    last.worker = 3; /* the one whose thread is refused */
+    HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &last, NULL), 0);
     hy_fail_at(HY_FAIL_PTHREAD_CREATE, 2, EAGAIN);
     HY_CHECK_EQ(hy_runtime_run(rt), -EAGAIN);
     hy_fail_at(HY_FAIL_PTHREAD_CREATE, 3, EAGAIN);

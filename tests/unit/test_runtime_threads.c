@@ -1,0 +1,153 @@
+/*
+ * test_runtime_threads.c - what a runtime has of the system's threads: none is
+ * left of fibers that ended, or that a runtime's end found parked; and where
+ * each context is a thread (arch.h), one that cannot be had is waited for.
+ */
+#include <dirent.h>
+#include <errno.h>
+
+#include <hyperion/context.h>
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+
+#include "arch.h"
+#include "fail.h"
+#include "hy_test.h"
+
+enum { FIBERS = 50, STACK_BYTES = 32 << 10 };
+
+static int warnings;
+
+static void count_warning(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    (void)message;
+    warnings += level == HY_REPORT_WARNING;
+}
+
+static hy_runtime *make(void)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    o.workers = 1;
+    o.report.write = count_warning;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    return rt;
+}
+
+/* Of the process; 0 where the system does not tell. */
+static int count_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int count = 0;
+
+    if (tasks == NULL)
+        return 0;
+    while (readdir(tasks) != NULL)
+        count++;
+    closedir(tasks);
+    return count - 2; /* "." and ".." */
+}
+
+static void note(void *arg)
+{
+    ++*(int *)arg;
+    hy_fiber_yield();
+    ++*(int *)arg;
+}
+
+static void sleep_for_ever(void *arg)
+{
+    ++*(int *)arg;
+    hy_fiber_sleep(HY_FOREVER);
+    *(int *)arg = -1000;
+}
+
+HY_TEST(runtime_threads, ended_fibers_leave_none)
+{
+    int before = count_threads(), count = 0;
+    hy_runtime *rt = make();
+
+    for (int i = 0; i < FIBERS; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, note, &count, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(count, 2 * FIBERS);
+    HY_CHECK_EQ(count_threads(), before);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_threads, parked_fibers_leave_none_when_their_runtime_ends)
+{
+    int before = count_threads(), count = 0;
+    hy_runtime *rt = make();
+
+    for (int i = 0; i < FIBERS; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &count, NULL, NULL), 0);
+    while (count < FIBERS)
+        HY_CHECK(hy_runtime_poll(rt, HY_NOW) >= 0);
+    if (before != 0)
+        HY_CHECK_EQ(count_threads(), before + HY_ARCH_THREADS * FIBERS);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(count_threads(), before);
+    HY_CHECK_EQ(count, FIBERS);
+}
+
+/* It is told, and nothing is lost. */
+HY_TEST(runtime_threads, a_fiber_without_a_thread_starts_later)
+{
+    hy_runtime *rt = make();
+    int count = 0;
+
+    warnings = 0;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, note, &count, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, note, &count, NULL, NULL), 0);
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_fail_hits(), HY_ARCH_THREADS);
+    hy_fail_none();
+    HY_CHECK_EQ(warnings, HY_ARCH_THREADS);
+    HY_CHECK_EQ(count, 4);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static hy_context home, away;
+
+static void go_home(void *arg, void *value)
+{
+    (void)value;
+    for (;;)
+        hy_context_switch(&away, &home, arg);
+}
+
+HY_TEST(runtime_threads, a_context_without_a_thread_is_refused)
+{
+    static char stack[STACK_BYTES] __attribute__((aligned(64)));
+    hy_context context = {&home};
+    int r;
+
+    hy_fail_at(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    errno = 7;
+    r = hy_context_make(&context, stack, sizeof(stack), go_home, stack);
+    HY_CHECK_EQ(errno, 7);
+    hy_fail_none();
+    HY_CHECK_EQ(r, HY_ARCH_THREADS ? -EAGAIN : 0);
+    HY_CHECK(r == 0 || context.sp == &home);
+    HY_CHECK_EQ(hy_context_make(&context, stack, sizeof(stack), go_home, stack),
+                0);
+    HY_CHECK(hy_context_switch(&home, &context, NULL) == stack);
+}
+
+/* A stack may be given to a new context while an old one was left on it. */
+HY_TEST(runtime_threads, a_stack_serves_again_after_a_context_was_left)
+{
+    static char stack[STACK_BYTES] __attribute__((aligned(64)));
+    int told[20];
+
+    for (int i = 0; i < 20; i++) {
+        HY_CHECK_EQ(
+            hy_context_make(&away, stack, sizeof(stack), go_home, &told[i]), 0);
+        for (int k = 0; k < 3; k++)
+            HY_CHECK(hy_context_switch(&home, &away, NULL) == &told[i]);
+    }
+}
