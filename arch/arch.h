@@ -69,6 +69,13 @@ static inline uint64_t hy_arch_ticks(void)
 #endif
 }
 
+/*
+ * Whether hy_arch_ticks may serve as a clock: it rises at one rate on all
+ * processors, whatever their frequency, and goes on while they sleep. True:
+ * *rate is its ticks in a second, or 0 where the machine does not say.
+ */
+bool hy_arch_ticks_steady(uint64_t *rate);
+
 /* ==== fault.c: reading a signal's machine context ======================== */
 
 struct hy_arch_fault {

@@ -76,6 +76,22 @@ if(HY_OTHER_SWITCH STREQUAL "switch")
   target_compile_definitions(hy_flags INTERFACE HY_CONTEXT_THREADS=1)
 endif()
 
+# Probes for tracers are notes in the libraries: the header that writes them is
+# needed to build, and nothing to run.
+if(HY_OS STREQUAL "linux")
+  set(probes "switched off (HY_PROBES)")
+  if(HY_PROBES)
+    include(CheckIncludeFile)
+    check_include_file(sys/sdt.h HY_SDT_FOUND)
+    set(probes "none: no <sys/sdt.h> (Debian: systemtap-sdt-dev)")
+    if(HY_SDT_FOUND)
+      set(probes "provider hyperion")
+      target_compile_definitions(hy_flags INTERFACE HY_HAVE_SDT=1)
+    endif()
+  endif()
+  set_property(GLOBAL APPEND PROPERTY HY_SUMMARY "probes for tracers: ${probes}")
+endif()
+
 # Sources of one component, for this architecture and system.
 function(hy_component_sources out name)
   if(name STREQUAL "arch")

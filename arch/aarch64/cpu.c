@@ -40,3 +40,10 @@ unsigned hy_arch_cpu_features(void)
     return HY_ARCH_NEON;
 }
 #endif
+
+/* The generic timer, of every processor alike (Arm ARM, D11.1.2). */
+bool hy_arch_ticks_steady(uint64_t *rate)
+{
+    __asm__("mrs %0, cntfrq_el0" : "=r"(*rate));
+    return true;
+}

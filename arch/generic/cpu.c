@@ -10,3 +10,9 @@ unsigned hy_arch_cpu_features(void)
 {
     return 0;
 }
+
+bool hy_arch_ticks_steady(uint64_t *rate)
+{
+    (void)rate;
+    return false;
+}

@@ -1,6 +1,7 @@
 /*
  * cpu.c - which instruction sets this processor has and its system saves.
- * Upstream: arch.h (cpu). Downstream: CPUID and XGETBV (Intel SDM vol. 1, 13).
+ * Upstream: arch.h (cpu). Downstream: CPUID and XGETBV (Intel SDM vol. 1, 13),
+ * and for the time stamp counter vol. 3, 18.17.1.
  */
 #include "arch.h"
 
@@ -45,4 +46,15 @@ unsigned hy_arch_cpu_features(void)
             features |= HY_ARCH_AVX512VNNI;
     }
     return features;
+}
+
+bool hy_arch_ticks_steady(uint64_t *rate)
+{
+    const uint32_t leaf = 0x80000007, invariant_tsc = 1u << 8;
+    uint32_t a, b, c, d;
+
+    if (!__get_cpuid(leaf, &a, &b, &c, &d) || !(d & invariant_tsc))
+        return false;
+    *rate = 0;
+    return true;
 }

@@ -14,6 +14,7 @@
 #include <hyperion/jit.h>
 #include <hyperion/local.h>
 #include <hyperion/monitor.h>
+#include <hyperion/observe.h>
 #include <hyperion/offload.h>
 #include <hyperion/pager.h>
 #include <hyperion/patch.h>

@@ -48,9 +48,14 @@ enum hy_runtime_flag {
      *  process. Then "nothing can run" is a deadlock, and hy_runtime_run
      *  returns -EDEADLK. */
     HY_RUNTIME_CLOSED = 1u << 2,
-    /** Measures run, wait and delay time of each fiber (hy_fiber_each): two
-     *  reads of the clock a switch. Without it those members are 0. */
-    HY_RUNTIME_MEASURE = 1u << 3
+    /** Measures run, wait and delay time of each fiber (hy_fiber_each), and
+     *  keeps histograms of them (observe.h): one or two reads of a clock a
+     *  switch. Without it those members are 0. The first such runtime of a
+     *  process may take 2 ms to make, to find the rate of the processor's
+     *  tick counter. */
+    HY_RUNTIME_MEASURE = 1u << 3,
+    /** Each worker keeps a record of its latest events: hy_runtime_trace. */
+    HY_RUNTIME_TRACE = 1u << 4
 };
 
 /** How a runtime is made. Zero means default; see base.h, Options. */
@@ -81,12 +86,15 @@ typedef struct hy_runtime_options {
      *  Besides, each worker has up to 64 free stacks of a size for itself, but
      *  4 MiB of them at most. */
     size_t stack_keep_bytes;
+    /** With HY_RUNTIME_TRACE: events that each worker keeps, of 40 bytes, at
+     *  most 16,777,216; rounded up to a power of two; 0 = 4,096. */
+    size_t trace_events;
 } hy_runtime_options;
 
 /** All defaults. */
 #define HY_RUNTIME_OPTIONS_INIT                                                \
     {                                                                          \
-        sizeof(hy_runtime_options), 0, 0, 0, 0, 0, NULL, {NULL, NULL}, 0       \
+        sizeof(hy_runtime_options), 0, 0, 0, 0, 0, NULL, {NULL, NULL}, 0, 0    \
     }
 
 /**
@@ -168,7 +176,8 @@ HY_API int hy_runtime_destroy(hy_runtime *rt);
  * Has function(arg) called when the runtime is being destroyed, before anything
  * of it is given back, in the thread that destroys it: for what looks at the
  * runtime from outside, such as a monitor. The latest first. It may call
- * hy_fiber_each and hy_runtime_stats_get, nothing else of the runtime.
+ * hy_fiber_each, hy_runtime_stats_get and the functions of observe.h, nothing
+ * else of the runtime.
  * @return 0, -EINVAL, -ENOMEM.
  */
 HY_API int hy_runtime_at_destroy(hy_runtime *rt, void (*function)(void *arg),
@@ -181,6 +190,9 @@ HY_API int hy_runtime_at_destroy(hy_runtime *rt, void (*function)(void *arg),
  * @return 0 or -EINVAL.
  */
 HY_API int hy_runtime_trim(hy_runtime *rt);
+
+/** Kinds of waits that hy_runtime_stats has room for. */
+#define HY_PARK_REASONS 32
 
 /** Counters since the runtime was made; filled by hy_runtime_stats_get. */
 typedef struct hy_runtime_stats {
@@ -206,6 +218,9 @@ typedef struct hy_runtime_stats {
                                     ones included */
     uint64_t huge_page_bytes;  /**< of it, now really in huge pages; 0 where the
                                     system does not tell (before Linux 6.7) */
+    uint64_t parked[HY_PARK_REASONS]; /**< parks by reason: hy_park_reason */
+    uint64_t events;                  /**< recorded with HY_RUNTIME_TRACE */
+    uint64_t events_dropped; /**< of them overwritten before they were read */
 } hy_runtime_stats;
 
 /**

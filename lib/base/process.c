@@ -127,14 +127,28 @@ void hy_trace_set(hy_trace_function function, void *ctx)
 {
     atomic_store_explicit(&hyi_process.trace_ctx, ctx, memory_order_relaxed);
     /* Release: pairs with the acquire in hyi_trace_emit. */
-    atomic_store_explicit(&hyi_process.trace, function, memory_order_release);
+    if (atomic_exchange_explicit(&hyi_process.trace, function,
+                                 memory_order_acq_rel) != NULL)
+        hyi_trace_listen(-1);
+    if (function != NULL)
+        hyi_trace_listen(1);
+}
+
+void hyi_trace_listen(int change)
+{
+    atomic_fetch_add_explicit(&hyi_process.tracing, (unsigned)change,
+                              memory_order_relaxed);
 }
 
 void hyi_trace_emit(const char *hop, uint64_t what)
 {
     hy_trace_function function =
         atomic_load_explicit(&hyi_process.trace, memory_order_acquire);
+    void (*event)(const char *, uint64_t) =
+        atomic_load_explicit(&hyi_process.trace_event, memory_order_relaxed);
 
+    if (event != NULL)
+        event(hop, what);
     if (function != NULL)
         function(
             atomic_load_explicit(&hyi_process.trace_ctx, memory_order_relaxed),

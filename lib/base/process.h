@@ -115,8 +115,14 @@ struct hyi_process {
     _Atomic unsigned code_caps; /* hy_code_caps; 0 = not yet probed */
     uint32_t code_forks; /* under the lock: counted in parent and child */
 
-    _Atomic(hy_trace_function) trace; /* NULL: silent (trace.h) */
+    _Atomic(hy_trace_function) trace; /* NULL: nobody listens (trace.h) */
     _Atomic(void *) trace_ctx;
+    /* Who listens: hy_trace_set's function, and each runtime that keeps a
+     * record of events, which hears by trace_event. */
+    _Atomic unsigned tracing;
+    _Atomic(void (*)(const char *hop, uint64_t what)) trace_event;
+
+    _Atomic uint64_t tick_scale; /* ticks.h; 0: not yet known */
 
     _Atomic unsigned isa; /* features in use, bit 31: known (isa.h) */
     const struct hy_arch_vec *_Atomic vec; /* kernels in use, or NULL */

@@ -67,6 +67,7 @@ enum { HYI_POST_WAKE = 1, HYI_POST_CANCEL = 2, HYI_POST_SPAWN = 4 };
 enum { HYI_FIBER_EXTRA = 0x80, HYI_FIBER_CANARY = 0x40 };
 
 struct hyi_worker;
+struct hyi_observer;
 
 struct hyi_fiber {
     /* First line: what a switch touches. */
@@ -101,17 +102,21 @@ struct hyi_fiber {
     struct hyi_fiber *inbox_next;
     struct hyi_fiber *next; /* in a list of its worker, or of free slots */
     char *name;             /* under HYI_LIFE_LOCKED; NULL = none */
-    struct hyi_timer timer;
+    union {
+        struct hyi_timer timer;
+        uint64_t spawned_at; /* unstarted and observed: ticks, or virtual ns */
+    };
 };
 
 _Static_assert(sizeof(struct hyi_fiber) == 128 || sizeof(void *) != 8,
                "a slot is two lines, so that a switch touches one");
 
-/* At the top of a stack, when times are measured or the floating-point
-   environment is the fiber's own. */
+/* At the top of a stack, when the fiber is observed (observer.h) or has a
+   floating-point environment of its own. */
 struct hyi_fiber_extra {
     _Atomic uint64_t run_ns, wait_ns, delay_ns;
-    uint64_t since_ns;
+    uint64_t since;    /* ticks: when it began what it does */
+    uint64_t woken_at; /* ticks: by another thread; 0 = not */
     uint64_t fp_env;
 };
 
@@ -143,7 +148,7 @@ struct hyi_worker {
     bool newest_first;      /* unstarted fibers: a tree is being walked */
     uint32_t woken;         /* fibers among the ready that were woken */
     bool put_off;           /* a start, for want of a thread: it was told */
-    bool special;           /* bounded or simulated: each pick is looked at */
+    bool special;           /* bounded, simulated or observed: pick_special */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */
@@ -159,6 +164,7 @@ struct hyi_worker {
     struct hyi_fiber *fixed_first, *fixed_last; /* unstarted, for this worker */
     struct hyi_fiber *free;                     /* slots */
     unsigned free_count;
+    struct hyi_observer *observer; /* NULL: observes nothing */
     uint64_t virtual_now;
     uint64_t random;
     struct hyi_stack_pool pool[HYI_STACK_CLASSES];
@@ -170,7 +176,8 @@ struct hyi_worker {
     bool thread_runs;
 
     /* Counted by the owner, read by all. */
-    _Atomic uint64_t spawned, ended, switches, parks, steals;
+    _Atomic uint64_t spawned, ended, switches, steals;
+    _Atomic uint64_t parked[HYI_WAITS]; /* by reason */
 
     /* Written by others. */
     struct hyi_deque deque HYI_ALIGNED;
@@ -203,6 +210,7 @@ struct hy_runtime {
     unsigned worker_count;
     _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;
+    unsigned fiber_flags; /* that every fiber gets */
     size_t stack_bytes, fibers_max;
     unsigned slots_kept; /* by a worker at most; 0: fibers_max is exact */
     unsigned class;      /* of a default stack */
@@ -233,6 +241,8 @@ struct hy_runtime {
     _Atomic size_t used_visible;
     uint64_t generation_first; /* of slots that read as zero */
     _Atomic(struct hyi_fiber *) table[HYI_TABLE_SEGMENTS];
+
+    _Atomic bool tracing; /* in hy_runtime_trace */
 
     struct hyi_lock wait_lock; /* waiters */
     struct hyi_waiter *waiters;
@@ -276,6 +286,19 @@ static inline void hyi_count(_Atomic uint64_t *counter)
     atomic_store_explicit(
         counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
         memory_order_relaxed);
+}
+
+static inline struct hyi_fiber_extra *
+hyi_extra_on(const struct hyi_stack *stack)
+{
+    return (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack) -
+                                              sizeof(struct hyi_fiber_extra));
+}
+
+/* Of a started fiber with HYI_FIBER_EXTRA. */
+static inline struct hyi_fiber_extra *hyi_extra_of(const struct hyi_fiber *f)
+{
+    return hyi_extra_on(atomic_load_explicit(&f->stack, memory_order_relaxed));
 }
 
 static inline bool hyi_fiber_is_cancelled(const struct hyi_fiber *f)
@@ -418,6 +441,9 @@ void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* Puts the reason into the inbox of the fiber's worker. */
 void hyi_post(struct hyi_fiber *f, unsigned reason);
+
+/* Has each choice of a fiber looked at, if there is a reason to. */
+void hyi_worker_look(struct hyi_worker *w);
 
 /* Inbox, timers, a stop that was asked for. */
 void hyi_worker_service(struct hyi_worker *w);

@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "observer.h"
 #include "options.h"
+#include "probes.h"
 #include "waits.h"
 
 static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
@@ -139,7 +141,8 @@ static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
 
     f->entry = entry;
     f->arg = arg;
-    if ((rt->flags & HY_RUNTIME_MEASURE) || (flags & HY_FIBER_FP_ENV))
+    flags |= rt->fiber_flags;
+    if (flags & HY_FIBER_FP_ENV)
         flags |= HYI_FIBER_EXTRA;
     if ((flags & (HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED)) ==
         HY_FIBER_HUGE_STACK)
@@ -165,6 +168,14 @@ static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
         cancel_new(f);
     if (out != NULL)
         *out = hyi_fiber_id(rt, life);
+}
+
+/* w: whose fiber spawns it, or NULL. */
+static inline void tell_spawn(hy_runtime *rt, struct hyi_worker *w,
+                              struct hyi_fiber *f)
+{
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA) || HYI_TRACED(spawn))
+        hyi_observe_spawn(rt, w, f);
 }
 
 static __attribute__((noinline)) int
@@ -193,6 +204,7 @@ spawn_slowly(hy_runtime *rt, void (*entry)(void *), void *arg,
     f->pinned = o.worker != 0;
     enliven(rt, f, hyi_worker_for(rt, w, o.worker - 1), entry, arg, o.flags,
             out);
+    tell_spawn(rt, w, f);
     hyi_worker_spawned(rt, w, f);
     return 0;
 }
@@ -220,6 +232,7 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     pool->claims--;
     f->class = (uint8_t)rt->class;
     enliven(rt, f, w, entry, arg, 0, out);
+    tell_spawn(rt, w, f);
     hyi_worker_spawned_here(w, f);
     return 0;
 }
@@ -496,9 +509,9 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
     /* The switch measures before it saves its registers. */
     if (info->stack_peak_bytes < info->stack_used_bytes)
         info->stack_peak_bytes = info->stack_used_bytes;
-    if (!(f->flags & HYI_FIBER_EXTRA) || !(rt->flags & HY_RUNTIME_MEASURE))
+    if (!(rt->flags & HY_RUNTIME_MEASURE))
         return;
-    e = (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack) - sizeof(*e));
+    e = hyi_extra_on(stack);
     info->run_ns = atomic_load_explicit(&e->run_ns, memory_order_relaxed);
     info->wait_ns = atomic_load_explicit(&e->wait_ns, memory_order_relaxed);
     info->delay_ns = atomic_load_explicit(&e->delay_ns, memory_order_relaxed);

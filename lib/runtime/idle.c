@@ -27,6 +27,7 @@
 #include <stdio.h>
 
 #include "arch.h"
+#include "observer.h"
 #include "order.h"
 #include "waits.h"
 
@@ -144,6 +145,7 @@ static bool steal(struct hyi_worker *w)
         if (f == NULL)
             continue;
         hyi_worker_fix(w, f);
+        hyi_observe_steal(w, f);
         hyi_count(&w->steals);
         if (hyi_deque_count(&victim->deque) > 0)
             hyi_notify(rt);
@@ -313,11 +315,13 @@ bool hyi_worker_idle(struct hyi_worker *w)
             break;
     }
     if (!has_post(w) && !something_to_steal(rt)) {
+        hyi_observe_sleep(w);
         if (lie_down(w)) {
             hyi_worker_trim(w, hyi_wheel_next(&w->wheel));
             sleep_until_kicked(w);
         }
         stand_up(w);
+        hyi_observe_awake(w);
         /* It may be the one that was sent to search, and will not. */
         if (rt->active > 1 && something_to_steal(rt) && is_busy(w))
             hyi_notify(rt);

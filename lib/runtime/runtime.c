@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "observer.h"
 #include "options.h"
 #include "order.h"
 #include "process.h"
@@ -28,9 +29,11 @@ enum {
     STACK_KEEP_DEFAULT = 64 << 20,
     STATS_BYTES_MIN = 16
 };
+enum { EVENTS_DEFAULT = 4096, EVENTS_MOST = 1 << 24 };
 
-static const unsigned flags_known =
-    HY_RUNTIME_PIN | HY_RUNTIME_SPIN | HY_RUNTIME_CLOSED | HY_RUNTIME_MEASURE;
+static const unsigned flags_known = HY_RUNTIME_PIN | HY_RUNTIME_SPIN |
+                                    HY_RUNTIME_CLOSED | HY_RUNTIME_MEASURE |
+                                    HY_RUNTIME_TRACE;
 
 /* --- init -------------------------------------------------------------------
  */
@@ -56,8 +59,10 @@ static int read_options(const hy_runtime_options *src, hy_runtime_options *o)
         o->stack_keep_bytes = STACK_KEEP_DEFAULT;
     if (o->fibers_max == 0)
         o->fibers_max = HYI_FIBERS_MOST;
+    if (o->trace_events == 0)
+        o->trace_events = EVENTS_DEFAULT;
     if ((o->flags & ~flags_known) != 0 || o->workers > HYI_WORKERS_MOST ||
-        o->fibers_max > HYI_FIBERS_MOST ||
+        o->fibers_max > HYI_FIBERS_MOST || o->trace_events > EVENTS_MOST ||
         hyi_stack_class(o->stack_bytes, 0) < 0)
         return -EINVAL;
     return 0;
@@ -158,6 +163,27 @@ static int allocate(hy_runtime *rt, unsigned workers)
     return rt->stacks != NULL ? 0 : -ENOMEM;
 }
 
+/* What allocate, and this, have taken is given back on failure. */
+static int observe(hy_runtime *rt, size_t events)
+{
+    int r = 0;
+
+    if (!(rt->flags & (HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE)))
+        return 0;
+    rt->fiber_flags = HYI_FIBER_EXTRA;
+    for (unsigned i = 0; i < rt->worker_count && r == 0; i++)
+        r = hyi_observer_init(&rt->worker[i], events);
+    if (r == 0)
+        return 0;
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        hyi_observer_deinit(&rt->worker[i]);
+    free(rt->stacks);
+    rt->stacks = NULL;
+    rt->worker_count = 0;
+    rt->active = 0;
+    return r;
+}
+
 /* In the fault handler: only what is async-signal-safe. */
 static void report_overflow(void *owner)
 {
@@ -212,6 +238,13 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     rt->need_fence = hyi_os_barrier() != 0;
     for (unsigned i = 0; i < o.workers; i++)
         hyi_worker_init(&rt->worker[i], rt, i);
+    rt->fiber_flags = 0;
+    r = observe(rt, o.trace_events);
+    errno = saved;
+    if (r != 0) {
+        give_slot(rt);
+        return r;
+    }
     *out = rt;
     return 0;
 }
@@ -504,7 +537,7 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         w->special = w->bounded = true;
         hyi_worker_run(w);
         w->bounded = false;
-        w->special = rt->seed != 0;
+        hyi_worker_look(w);
         if (rt->stale)
             return -ESTALE;
         if (ready_count(w) != 0)
@@ -713,12 +746,16 @@ int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
         s.spawned += get(&w->spawned);
         s.ended += get(&w->ended);
         s.switches += get(&w->switches);
-        s.parks += get(&w->parks);
+        for (unsigned k = 0; k < HYI_WAITS; k++) {
+            s.parked[k] += get(&w->parked[k]);
+            s.parks += get(&w->parked[k]);
+        }
         s.steals += get(&w->steals);
         s.ready += (uint32_t)(w->ready.tail - w->ready.head) +
                    (uint64_t)(fresh > 0 ? fresh : 0);
         s.timers += w->wheel.count;
     }
+    s.events = hyi_observer_events(rt, &s.events_dropped);
     hyi_lock(&rt->stacks->lock);
     for (unsigned i = 0; i < HYI_STACK_CLASSES; i++)
         s.stacks += rt->stacks->class[i].ready;

@@ -25,6 +25,8 @@
 
 #include "arch.h"
 #include "fault.h"
+#include "observer.h"
+#include "probes.h"
 #include "waits.h"
 
 enum {
@@ -66,36 +68,6 @@ uint64_t hyi_worker_now(struct hyi_worker *w)
 /* --- ready fibers -----------------------------------------------------------
  */
 
-static struct hyi_fiber_extra *extra_of(const struct hyi_fiber *f)
-{
-    struct hyi_stack *stack =
-        atomic_load_explicit(&f->stack, memory_order_relaxed);
-
-    return (struct hyi_fiber_extra *)(void *)(hyi_stack_top(stack) -
-                                              sizeof(struct hyi_fiber_extra));
-}
-
-static void add(_Atomic uint64_t *sum, uint64_t ns)
-{
-    atomic_store_explicit(sum,
-                          atomic_load_explicit(sum, memory_order_relaxed) + ns,
-                          memory_order_relaxed);
-}
-
-static void end_wait(struct hyi_worker *w, struct hyi_fiber *f)
-{
-    struct hyi_fiber_extra *e = extra_of(f);
-    uint64_t now;
-
-    if (!(w->rt->flags & HY_RUNTIME_MEASURE) ||
-        atomic_load_explicit(&f->state, memory_order_relaxed) !=
-            HY_FIBER_PARKED)
-        return;
-    now = hyi_worker_now(w);
-    add(&e->wait_ns, now - e->since_ns);
-    e->since_ns = now;
-}
-
 static bool grow_ready(struct hyi_ready *q)
 {
     uint32_t count = q->ring == NULL ? READY_FIRST : (q->mask + 1) * 2;
@@ -133,8 +105,6 @@ static __attribute__((noinline)) void enqueue(struct hyi_ready *q,
 
 static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
-        end_wait(w, f);
     atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
     enqueue(&w->ready, f);
 }
@@ -167,10 +137,14 @@ prefetch_ahead(const struct hyi_ready *q)
         __builtin_prefetch(low_of(near, near->sp) - HYI_STACK_CANARY_BYTES);
 }
 
-static void push_woken(struct hyi_worker *w, struct hyi_fiber *f)
+/* waker: the fiber of this worker that does it, if it is one. */
+static void push_woken(struct hyi_worker *w, struct hyi_fiber *f,
+                       const struct hyi_fiber *waker)
 {
     f->woken = true;
     w->woken++;
+    if (HYI_UNLIKELY(w->special))
+        hyi_observe_wake(w, f, waker);
     push_ready(w, f);
 }
 
@@ -321,7 +295,9 @@ static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
             memory_order_acquire))
         return;
     f->result = (uint8_t)error;
-    push_woken(w, f);
+    if (HYI_TRACED(wake))
+        hyi_observe_wake_probed(f);
+    push_woken(w, f, NULL);
 }
 
 /* An unstarted fiber may be stolen at any moment, and be parked at its new
@@ -350,11 +326,13 @@ static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
         return;
     }
     if (reasons & HYI_POST_SPAWN) {
+        if (HYI_UNLIKELY(w->special))
+            hyi_observe_arrived(w, f);
         push_fresh(w, f);
         return;
     }
     if (reasons & HYI_POST_WAKE) {
-        push_woken(w, f);
+        push_woken(w, f, NULL);
         return;
     }
     if (is_parked_here(w, f) && f->cancellable && hyi_fiber_is_cancelled(f))
@@ -403,11 +381,17 @@ static void fire_timers(struct hyi_worker *w)
     }
 }
 
+void hyi_worker_look(struct hyi_worker *w)
+{
+    w->special = w->bounded || w->rt->seed != 0 || hyi_is_observed(w);
+}
+
 void hyi_worker_service(struct hyi_worker *w)
 {
     int asked = 1;
 
     w->tick = TICK;
+    hyi_worker_look(w); /* a tracer may have come, or gone */
     if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL)
         drain(w);
     if (w->wheel.count != 0)
@@ -438,23 +422,81 @@ static bool wants_fresh(struct hyi_worker *w)
     return w->newest_first && w->woken != 0 ? due : !due;
 }
 
-static struct hyi_fiber *pick(struct hyi_worker *w)
+static inline bool is_service_due(struct hyi_worker *w)
+{
+    return --w->tick == 0 ||
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL;
+}
+
+static inline struct hyi_fiber *choose(struct hyi_worker *w)
 {
     struct hyi_fiber *f;
 
-    if (HYI_UNLIKELY(--w->tick == 0 ||
-                     atomic_load_explicit(&w->inbox, memory_order_relaxed)))
-        hyi_worker_service(w);
-    if (HYI_UNLIKELY(w->bounded)) {
-        if (w->picks_left != 0 && --w->picks_left == 0)
-            w->bound_reached = true;
-        if (w->bound_reached)
-            return NULL;
-    }
     if (wants_fresh(w) && (f = pop_fresh(w)) != NULL)
         return f;
     f = pop_ready(w);
     return f != NULL ? f : pop_fresh(w);
+}
+
+static bool is_unstarted(const struct hyi_fiber *f)
+{
+    return atomic_load_explicit(&f->state, memory_order_relaxed) ==
+           HY_FIBER_NEW;
+}
+
+/* Whether an unstarted fiber may take over the stack of one that has ended. */
+static inline bool takes_over(const struct hyi_worker *w,
+                              const struct hyi_fiber *next)
+{
+    unsigned some = next->flags | w->last.flags;
+
+    if (!is_unstarted(next) || next->class != w->last.class)
+        return false;
+    return HYI_LIKELY(!(some & HYI_FIBER_EXTRA)) ||
+           (!(some & HY_FIBER_FP_ENV) &&
+            (next->flags & w->last.flags & HYI_FIBER_EXTRA));
+}
+
+/* Puts a fiber that could not start where it is found first. */
+static void start_later(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->next = w->fixed_first;
+    if (w->fixed_first == NULL)
+        w->fixed_last = f;
+    w->fixed_first = f;
+}
+
+/* As pick, when a poll has a bound, or when somebody looks on: what it gives is
+   what really runs next. */
+static __attribute__((noinline)) struct hyi_fiber *
+pick_special(struct hyi_worker *w)
+{
+    struct hyi_fiber *f;
+
+    hyi_observe_leave(w);
+    if (is_service_due(w)) {
+        hyi_worker_service(w);
+        hyi_observe_delay(w);
+    }
+    if (w->bounded && w->picks_left != 0 && --w->picks_left == 0)
+        w->bound_reached = true;
+    f = w->bounded && w->bound_reached ? NULL : choose(w);
+    if (f != NULL && w->current == &w->last && is_unstarted(f) &&
+        !takes_over(w, f)) {
+        start_later(w, f);
+        f = NULL;
+    }
+    hyi_observe_resume(w, f);
+    return f;
+}
+
+static struct hyi_fiber *pick(struct hyi_worker *w)
+{
+    if (HYI_UNLIKELY(w->special))
+        return pick_special(w);
+    if (HYI_UNLIKELY(is_service_due(w)))
+        hyi_worker_service(w);
+    return choose(w);
 }
 
 /* --- changing stacks --------------------------------------------------------
@@ -513,46 +555,17 @@ void hyi_worker_forget(void)
     hyi_parker_self = NULL;
 }
 
-static bool is_measured(const struct hyi_worker *w)
-{
-    return (w->rt->flags & HY_RUNTIME_MEASURE) != 0;
-}
-
-static void hop_times(struct hyi_worker *w, struct hyi_fiber *from,
-                      struct hyi_fiber *to)
-{
-    uint64_t now = hyi_worker_now(w);
-
-    if (from->flags & HYI_FIBER_EXTRA) {
-        struct hyi_fiber_extra *e = extra_of(from);
-
-        add(&e->run_ns, now - e->since_ns);
-        e->since_ns = now;
-    }
-    if (to->flags & HYI_FIBER_EXTRA) {
-        struct hyi_fiber_extra *e = extra_of(to);
-
-        add(&e->delay_ns, now - e->since_ns);
-        e->since_ns = now;
-    }
-}
-
-/* Times and floating-point environments, for the fibers that have them. */
+/* Floating-point environments, for the fibers that have one of their own. */
 static __attribute__((noinline)) void
-hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
+hop_fp_env(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
 {
-    uint64_t env;
+    uint64_t env = hy_arch_fp_env_get();
 
-    if (is_measured(w))
-        hop_times(w, from, to);
-    if (!((from->flags | to->flags) & HY_FIBER_FP_ENV))
-        return;
-    env = hy_arch_fp_env_get();
     if (from->flags & HY_FIBER_FP_ENV)
-        extra_of(from)->fp_env = env;
+        hyi_extra_of(from)->fp_env = env;
     else
         w->fp_env = env;
-    hy_arch_fp_env_set(to->flags & HY_FIBER_FP_ENV ? extra_of(to)->fp_env
+    hy_arch_fp_env_set(to->flags & HY_FIBER_FP_ENV ? hyi_extra_of(to)->fp_env
                                                    : w->fp_env);
 }
 
@@ -560,8 +573,8 @@ hop_extra(struct hyi_worker *w, struct hyi_fiber *from, struct hyi_fiber *to)
 static inline void turn_to(struct hyi_worker *w, struct hyi_fiber *from,
                            struct hyi_fiber *to)
 {
-    if (HYI_UNLIKELY((from->flags | to->flags) & HYI_FIBER_EXTRA))
-        hop_extra(w, from, to);
+    if (HYI_UNLIKELY((from->flags | to->flags) & HY_FIBER_FP_ENV))
+        hop_fp_env(w, from, to);
     atomic_store_explicit(&to->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&to->switches);
     hyi_count(&w->switches);
@@ -646,10 +659,10 @@ static inline void leave_for(struct hyi_worker *w, struct hyi_fiber *to,
 static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
                                                   struct hyi_fiber *f)
 {
-    *extra_of(f) = (struct hyi_fiber_extra){
-        .since_ns = is_measured(w) ? hyi_worker_now(w) : 0,
+    *hyi_extra_of(f) = (struct hyi_fiber_extra){
         .fp_env = w->current->flags & HY_FIBER_FP_ENV ? w->fp_env
                                                       : hy_arch_fp_env_get()};
+    hyi_observe_begin(w, f);
 }
 
 /* An unstarted fiber gets a stack, and stays with this worker. */
@@ -697,21 +710,6 @@ static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
     return top;
 }
 
-static bool is_unstarted(const struct hyi_fiber *f)
-{
-    return atomic_load_explicit(&f->state, memory_order_relaxed) ==
-           HY_FIBER_NEW;
-}
-
-/* Puts a fiber that could not start where it is found first. */
-static void start_later(struct hyi_worker *w, struct hyi_fiber *f)
-{
-    f->next = w->fixed_first;
-    if (w->fixed_first == NULL)
-        w->fixed_last = f;
-    w->fixed_first = f;
-}
-
 /* The system has no thread for it now. The others go on, and it is tried again.
  */
 static struct hyi_fiber *put_off(struct hyi_worker *w, struct hyi_fiber *f)
@@ -757,12 +755,11 @@ static void go(struct hyi_worker *w, struct hyi_fiber *next)
 }
 
 /* Nothing but ready fibers to choose from, in their order: no service due, no
-   unstarted fiber, no bound, no seed, no times to take. */
-static inline bool is_plain(struct hyi_worker *w, const struct hyi_fiber *f)
+   unstarted fiber, no bound, no seed, nobody who looks on. */
+static inline bool is_plain(const struct hyi_worker *w)
 {
     return w->tick > 1 && !w->special && !has_fresh(w) &&
            w->ready.head != w->ready.tail && w->ready.spill_first == NULL &&
-           !(f->flags & HYI_FIBER_EXTRA) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
 }
 
@@ -771,7 +768,7 @@ void hyi_yield(struct hyi_worker *w)
     struct hyi_fiber *f = w->current, *next;
     struct hyi_ready *q = &w->ready;
 
-    if (HYI_UNLIKELY(!is_plain(w, f))) {
+    if (HYI_UNLIKELY(!is_plain(w))) {
         push_ready(w, f);
         go(w, pick(w));
         return;
@@ -825,8 +822,7 @@ static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
     unsigned class = w->last.class;
     struct hyi_stack *stack;
 
-    if (next == NULL || !is_unstarted(next) || next->class != class ||
-        ((next->flags | w->last.flags) & HYI_FIBER_EXTRA))
+    if (next == NULL || !takes_over(w, next))
         return false;
     stack = take_stack(w, class);
     settle(w, next, stack, hyi_stack_top(stack));
@@ -852,7 +848,7 @@ end_start(struct hyi_worker *w, struct hyi_stack *stack)
     if (HYI_LIKELY(waits && !w->special))
         return waiter->sleeper;
     if (waits)
-        push_woken(w, waiter->sleeper);
+        push_woken(w, waiter->sleeper, NULL);
     return NULL;
 }
 
@@ -869,6 +865,8 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w)
         hyi_locals_end(&stack->locals);
     if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
         check_canary(f);
+    if (HYI_UNLIKELY(w->special && !w->rt->stale))
+        hyi_observe_end(w, f);
     w->last.class = f->class;
     w->last.flags = f->flags;
     atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
@@ -939,11 +937,16 @@ static void wake_fiber(struct hyi_waiter *waiter)
     if (atomic_exchange_explicit(&waiter->state, HYI_WAITER_WOKEN,
                                  memory_order_acq_rel) != HYI_WAITER_PARKED)
         return;
+    if (HYI_TRACED(wake))
+        hyi_observe_wake_probed(f);
     if (w != NULL &&
-        atomic_load_explicit(&f->worker, memory_order_relaxed) == w)
-        push_woken(w, f);
-    else
-        hyi_post(f, HYI_POST_WAKE);
+        atomic_load_explicit(&f->worker, memory_order_relaxed) == w) {
+        push_woken(w, f, w->current);
+        return;
+    }
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        hyi_observe_wake_sent(f);
+    hyi_post(f, HYI_POST_WAKE);
 }
 
 static void parker_init(struct hyi_waiter *waiter)
@@ -988,7 +991,7 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
         return 0;
     /* Release: pairs with the acquire in is_parked_here. */
     atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_release);
-    hyi_count(&w->parks);
+    hyi_count(&w->parked[waiter->wait]);
     if (until != HY_FOREVER) {
         f->timer.deadline = until;
         hyi_wheel_insert(&w->wheel, &f->timer);
@@ -1027,7 +1030,7 @@ static inline void park_here(struct hyi_worker *w, struct hyi_fiber *f,
     atomic_store_explicit(&f->wait, HYI_WAIT_JOIN, memory_order_relaxed);
     /* Release: pairs with the acquire in is_parked_here. */
     atomic_store_explicit(&f->state, HY_FIBER_PARKED, memory_order_release);
-    hyi_count(&w->parks);
+    hyi_count(&w->parked[HYI_WAIT_JOIN]);
 }
 
 /* Begins the fiber from a join of it; returns when it has ended, or when the
@@ -1172,7 +1175,7 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
     memset((char *)w + offsetof(struct hyi_worker, current), 0,
            sizeof(*w) - offsetof(struct hyi_worker, current));
     w->current = &w->base;
-    w->special = rt->seed != 0;
+    hyi_worker_look(w);
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
     w->virtual_now = 1000000000u;
     for (unsigned class = 0; class < HYI_STACK_CLASSES; class ++)
@@ -1182,5 +1185,6 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
 void hyi_worker_deinit(struct hyi_worker *w)
 {
     hyi_deque_free(&w->deque);
+    hyi_observer_deinit(w);
     free(w->ready.ring);
 }
