@@ -104,7 +104,8 @@ struct hyi_fiber {
     char *name;             /* under HYI_LIFE_LOCKED; NULL = none */
     union {
         struct hyi_timer timer;
-        uint64_t spawned_at; /* unstarted and observed: ticks, or virtual ns */
+        uint64_t spawned; /* unstarted and observed: ticks or virtual ns, and in
+                             bit 0 whether a worker has told of it */
     };
 };
 

@@ -111,22 +111,23 @@ void hyi_observe_spawn(hy_runtime *rt, struct hyi_worker *w,
                        struct hyi_fiber *f)
 {
     const struct hyi_worker *clock = w != NULL ? w : &rt->worker[0];
+    uint64_t now;
 
     if (HYI_TRACED(spawn))
         hyi_probe_spawn(hyi_fiber_id(rt, atomic_load(&f->life)).id, f->name,
                         hy_fiber_self().id);
     if (clock->observer == NULL)
         return;
-    f->spawned_at = now_of(clock);
+    now = now_of(clock);
+    f->spawned = now << 1 | (w != NULL);
     if (w != NULL)
-        record(w, HY_TRACE_SPAWN, f->spawned_at, id_of(w, f),
-               id_of(w, w->current), "");
+        record(w, HY_TRACE_SPAWN, now, id_of(w, f), id_of(w, w->current), "");
 }
 
 void hyi_observe_arrived(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    if (w->observer != NULL)
-        record(w, HY_TRACE_SPAWN, f->spawned_at, id_of(w, f), 0, "");
+    if (w->observer != NULL && !(f->spawned & 1))
+        record(w, HY_TRACE_SPAWN, f->spawned >> 1, id_of(w, f), 0, "");
 }
 
 void hyi_observe_leave(struct hyi_worker *w)
@@ -196,7 +197,7 @@ void hyi_observe_begin(struct hyi_worker *w, struct hyi_fiber *f)
 
     if (!measures(w))
         return;
-    ns = ns_between(w, f->spawned_at, w->observer->now);
+    ns = ns_between(w, f->spawned >> 1, w->observer->now);
     e->since = w->observer->now;
     atomic_store_explicit(&e->delay_ns, ns, memory_order_relaxed);
     count(w, HY_MEASURE_DELAY, ns);

@@ -723,6 +723,44 @@ HY_TEST(runtime_observe, events_are_read_while_they_are_written)
     HY_CHECK_EQ(hy_runtime_destroy(reading.rt), 0);
 }
 
+struct spawns {
+    unsigned told, ended;
+};
+
+static int count_spawns(const hy_trace_event *e, void *arg)
+{
+    struct spawns *s = arg;
+
+    s->told += e->kind == HY_TRACE_SPAWN;
+    s->ended += e->kind == HY_TRACE_END;
+    return 0;
+}
+
+static void spawn_for_all(void *arg)
+{
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    for (int i = 0; i < 30; i++) {
+        o.worker = i % 3; /* any, 1, 2 */
+        HY_CHECK_EQ(hy_fiber_spawn(NULL, yield_some, arg, &o, NULL), 0);
+    }
+}
+
+HY_TEST(runtime_observe, a_spawn_is_told_once_wherever_the_fiber_goes)
+{
+    hy_runtime *rt = make(2, HY_RUNTIME_TRACE, 0, 0);
+    struct spawns s = {0, 0};
+    int rounds = 3;
+
+    spawn(rt, spawn_for_all, &rounds);
+    spawn(rt, spawn_for_all, &rounds);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_trace(rt, count_spawns, &s, NULL), 0);
+    HY_CHECK_EQ(s.told, 62);
+    HY_CHECK_EQ(s.ended, 62);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 /* --- a tracer from outside ------------------------------------------------
  */
 
