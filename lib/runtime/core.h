@@ -130,9 +130,25 @@ struct hyi_cxx_globals {
 
 struct hyi_ready {
     struct hyi_fiber **ring; /* count of a power of two; NULL at first */
-    uint32_t mask, head, tail;
+    uint32_t mask;
+    _Atomic uint32_t head, tail; /* the owner's; others count what is ready */
     struct hyi_fiber *spill_first, *spill_last; /* when it could not grow */
 };
+
+/* How many are in the ring; by any thread. */
+static inline uint32_t hyi_ready_count(const struct hyi_ready *q)
+{
+    uint32_t head, tail;
+    int tries = 4;
+
+    /* Of one moment, as a rule: the owner may go on between two loads. */
+    do {
+        head = atomic_load_explicit(&q->head, memory_order_relaxed);
+        tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+    } while (head != atomic_load_explicit(&q->head, memory_order_relaxed) &&
+             --tries > 0);
+    return (int32_t)(tail - head) > 0 ? tail - head : 0;
+}
 
 struct hyi_worker {
     /* For ever: a waker that is late may still look, after the runtime's end.

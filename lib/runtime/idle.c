@@ -212,7 +212,7 @@ static int verdict(hy_runtime *rt)
     for (unsigned i = 0; i < rt->active; i++) {
         if (atomic_load(&rt->worker[i].inbox) != NULL)
             return 0;
-        timers += rt->worker[i].wheel.count;
+        timers += hyi_wheel_count(&rt->worker[i].wheel);
     }
     if (hyi_runtime_live(rt) == 0)
         return phase == HYI_PHASE_RUN || stop != 0;
@@ -286,7 +286,7 @@ static bool jump(struct hyi_worker *w)
 {
     uint64_t next = hyi_wheel_next(&w->wheel);
 
-    if (w->rt->seed == 0 || w->wheel.count == 0)
+    if (w->rt->seed == 0 || hyi_wheel_count(&w->wheel) == 0)
         return false;
     if (next > w->virtual_now)
         w->virtual_now = next;
@@ -297,8 +297,8 @@ static bool jump(struct hyi_worker *w)
 /* Has fibers of its own to run, after a sleep. */
 static bool is_busy(const struct hyi_worker *w)
 {
-    return has_post(w) ||
-           (w->wheel.count != 0 && hyi_wheel_next(&w->wheel) <= hyi_os_now());
+    return has_post(w) || (hyi_wheel_count(&w->wheel) != 0 &&
+                           hyi_wheel_next(&w->wheel) <= hyi_os_now());
 }
 
 bool hyi_worker_idle(struct hyi_worker *w)

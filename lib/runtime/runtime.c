@@ -519,7 +519,7 @@ static size_t ready_count(const struct hyi_worker *w)
 {
     int64_t fresh = hyi_deque_count(&w->deque);
 
-    return (size_t)(w->ready.tail - w->ready.head) +
+    return (size_t)hyi_ready_count(&w->ready) +
            (fresh > 0 ? (size_t)fresh : 0) + (w->fixed_first != NULL) +
            (w->ready.spill_first != NULL);
 }
@@ -544,15 +544,15 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
             return 1;
         if (hyi_runtime_live(rt) == 0)
             return 0;
-        if (rt->seed != 0 && w->wheel.count != 0) {
+        if (rt->seed != 0 && hyi_wheel_count(&w->wheel) != 0) {
             hyi_worker_idle(w);
             if (until == HY_NOW)
                 return 1; /* the time has come for somebody */
             continue;
         }
-        if ((rt->flags & HY_RUNTIME_CLOSED) && w->wheel.count == 0 &&
-            atomic_load(&rt->outside) == 0 && atomic_load(&w->inbox) == NULL &&
-            atomic_load(&rt->stop) != 1)
+        if ((rt->flags & HY_RUNTIME_CLOSED) &&
+            hyi_wheel_count(&w->wheel) == 0 && atomic_load(&rt->outside) == 0 &&
+            atomic_load(&w->inbox) == NULL && atomic_load(&rt->stop) != 1)
             return -EDEADLK;
         if (until == HY_NOW || hyi_worker_now(w) >= until)
             return atomic_load(&rt->stop) == 1;
@@ -751,9 +751,9 @@ int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
             s.parks += get(&w->parked[k]);
         }
         s.steals += get(&w->steals);
-        s.ready += (uint32_t)(w->ready.tail - w->ready.head) +
-                   (uint64_t)(fresh > 0 ? fresh : 0);
-        s.timers += w->wheel.count;
+        s.ready +=
+            hyi_ready_count(&w->ready) + (uint64_t)(fresh > 0 ? fresh : 0);
+        s.timers += hyi_wheel_count(&w->wheel);
     }
     s.events = hyi_observer_events(rt, &s.events_dropped);
     hyi_lock(&rt->stacks->lock);

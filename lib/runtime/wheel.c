@@ -77,13 +77,20 @@ static void mark_empty(struct hyi_wheel *wheel, unsigned level, unsigned slot)
         wheel->levels &= ~(1u << level);
 }
 
+/* Others read it. */
+static void count_by(struct hyi_wheel *wheel, size_t change)
+{
+    atomic_store_explicit(&wheel->count, hyi_wheel_count(wheel) + change,
+                          memory_order_relaxed);
+}
+
 void hyi_wheel_insert(struct hyi_wheel *wheel, struct hyi_timer *timer)
 {
     HYI_DEBUG(!hyi_timer_is_armed(timer));
     if (timer->deadline < wheel->current)
         timer->deadline = wheel->current;
     link_in(wheel, timer);
-    wheel->count++;
+    count_by(wheel, 1);
 }
 
 void hyi_wheel_remove(struct hyi_wheel *wheel, struct hyi_timer *timer)
@@ -112,7 +119,7 @@ void hyi_wheel_remove(struct hyi_wheel *wheel, struct hyi_timer *timer)
             head->prev = timer->prev;
     }
     timer->next = timer->prev = NULL;
-    wheel->count--;
+    count_by(wheel, (size_t)-1);
 }
 
 /* Empties a slot into the levels below it. */

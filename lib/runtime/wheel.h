@@ -4,11 +4,13 @@
  * rounded. Insert and remove take constant time; a timer moves at most ten
  * times before it is due.
  *
- * Threads: one at a time. A struct of zero bytes is an empty wheel at time 0.
+ * Threads: one at a time, but for hyi_wheel_count. A struct of zero bytes
+ * is an empty wheel at time 0.
  */
 #ifndef HYI_WHEEL_H
 #define HYI_WHEEL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,11 +26,17 @@ struct hyi_timer {
 
 struct hyi_wheel {
     uint64_t current; /* no timer in the wheel is due before this */
-    size_t count;
+    _Atomic size_t count;
     uint32_t levels;                     /* bit l: level l is not empty */
     uint64_t occupied[HYI_WHEEL_LEVELS]; /* bit s: slot s is not empty */
     struct hyi_timer *slot[HYI_WHEEL_LEVELS][HYI_WHEEL_SLOTS];
 };
+
+/* By any thread. */
+static inline size_t hyi_wheel_count(const struct hyi_wheel *wheel)
+{
+    return atomic_load_explicit(&wheel->count, memory_order_relaxed);
+}
 
 static inline bool hyi_timer_is_armed(const struct hyi_timer *timer)
 {

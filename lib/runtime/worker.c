@@ -68,16 +68,37 @@ uint64_t hyi_worker_now(struct hyi_worker *w)
 /* --- ready fibers -----------------------------------------------------------
  */
 
+/* The owner's own indices, which others read: plain moves. */
+static inline uint32_t index_of(const _Atomic uint32_t *index)
+{
+    return atomic_load_explicit(index, memory_order_relaxed);
+}
+
+/* Where it was. */
+static inline uint32_t advance(_Atomic uint32_t *index)
+{
+    uint32_t at = index_of(index);
+
+    atomic_store_explicit(index, at + 1, memory_order_relaxed);
+    return at;
+}
+
+static inline uint32_t count_in(const struct hyi_ready *q)
+{
+    return index_of(&q->tail) - index_of(&q->head);
+}
+
 static bool grow_ready(struct hyi_ready *q)
 {
     uint32_t count = q->ring == NULL ? READY_FIRST : (q->mask + 1) * 2;
+    uint32_t tail = index_of(&q->tail);
     int saved = errno;
     struct hyi_fiber **ring = malloc(count * sizeof(struct hyi_fiber *));
 
     errno = saved;
     if (ring == NULL)
         return false;
-    for (uint32_t i = q->head; i != q->tail; i++)
+    for (uint32_t i = index_of(&q->head); i != tail; i++)
         ring[i & (count - 1)] = q->ring[i & q->mask];
     free(q->ring);
     q->ring = ring;
@@ -89,7 +110,7 @@ static bool grow_ready(struct hyi_ready *q)
 static __attribute__((noinline)) void enqueue(struct hyi_ready *q,
                                               struct hyi_fiber *f)
 {
-    bool full = q->ring == NULL || q->tail - q->head > q->mask;
+    bool full = q->ring == NULL || count_in(q) > q->mask;
 
     if (HYI_UNLIKELY(q->spill_first != NULL || (full && !grow_ready(q)))) {
         f->next = NULL;
@@ -100,7 +121,7 @@ static __attribute__((noinline)) void enqueue(struct hyi_ready *q,
         q->spill_last = f;
         return;
     }
-    q->ring[q->tail++ & q->mask] = f;
+    q->ring[advance(&q->tail) & q->mask] = f;
 }
 
 static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
@@ -125,12 +146,13 @@ static inline const char *low_of(const struct hyi_fiber *f, const void *sp)
 static inline __attribute__((always_inline)) void
 prefetch_ahead(const struct hyi_ready *q)
 {
+    uint32_t head = index_of(&q->head);
     const struct hyi_fiber *near;
 
-    if (q->tail - q->head <= SLOTS_AHEAD)
+    if (index_of(&q->tail) - head <= SLOTS_AHEAD)
         return;
-    __builtin_prefetch(q->ring[(q->head + SLOTS_AHEAD) & q->mask]);
-    near = q->ring[(q->head + STACKS_AHEAD) & q->mask];
+    __builtin_prefetch(q->ring[(head + SLOTS_AHEAD) & q->mask]);
+    near = q->ring[(head + STACKS_AHEAD) & q->mask];
     for (unsigned i = 0; i < FRAME_BYTES; i += 64)
         __builtin_prefetch((const char *)near->sp + i);
     if (near->flags & HYI_FIBER_CANARY)
@@ -152,7 +174,7 @@ static void push_woken(struct hyi_worker *w, struct hyi_fiber *f,
 static inline struct hyi_fiber *take_first(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
-    struct hyi_fiber *f = q->ring[q->head++ & q->mask];
+    struct hyi_fiber *f = q->ring[advance(&q->head) & q->mask];
 
     prefetch_ahead(q);
     if (f->woken) {
@@ -166,11 +188,12 @@ static inline struct hyi_fiber *take_first(struct hyi_worker *w)
 static void draw_first(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
-    uint32_t other = q->head + (uint32_t)(hyi_random(w) % (q->tail - q->head));
+    uint32_t head = index_of(&q->head);
+    uint32_t other = head + (uint32_t)(hyi_random(w) % count_in(q));
     struct hyi_fiber *f = q->ring[other & q->mask];
 
-    q->ring[other & q->mask] = q->ring[q->head & q->mask];
-    q->ring[q->head & q->mask] = f;
+    q->ring[other & q->mask] = q->ring[head & q->mask];
+    q->ring[head & q->mask] = f;
 }
 
 static struct hyi_fiber *pop_ready(struct hyi_worker *w)
@@ -178,7 +201,7 @@ static struct hyi_fiber *pop_ready(struct hyi_worker *w)
     struct hyi_ready *q = &w->ready;
     struct hyi_fiber *f = q->spill_first;
 
-    if (HYI_LIKELY(q->head != q->tail)) {
+    if (HYI_LIKELY(count_in(q) != 0)) {
         if (HYI_UNLIKELY(w->rt->seed != 0))
             draw_first(w);
         return take_first(w);
@@ -394,7 +417,7 @@ void hyi_worker_service(struct hyi_worker *w)
     hyi_worker_look(w); /* a tracer may have come, or gone */
     if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL)
         drain(w);
-    if (w->wheel.count != 0)
+    if (hyi_wheel_count(&w->wheel) != 0)
         fire_timers(w);
     if (atomic_load_explicit(&w->rt->stop, memory_order_relaxed) == 1 &&
         atomic_compare_exchange_strong(&w->rt->stop, &asked, 2))
@@ -759,7 +782,7 @@ static void go(struct hyi_worker *w, struct hyi_fiber *next)
 static inline bool is_plain(const struct hyi_worker *w)
 {
     return w->tick > 1 && !w->special && !has_fresh(w) &&
-           w->ready.head != w->ready.tail && w->ready.spill_first == NULL &&
+           count_in(&w->ready) != 0 && w->ready.spill_first == NULL &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
 }
 
@@ -776,7 +799,8 @@ void hyi_yield(struct hyi_worker *w)
     w->tick--;
     next = take_first(w);
     atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
-    q->ring[q->tail++ & q->mask] = f; /* into the room that next has left */
+    q->ring[advance(&q->tail) & q->mask] =
+        f; /* into the room that next has left */
     leave_for(w, next, NULL);
 }
 

@@ -901,6 +901,57 @@ static void set_errno(void *arg)
     errno_seen += errno == (int)(intptr_t)arg;
 }
 
+enum { COUNTED = 20, COUNTED_TURNS = 3000 };
+
+static _Atomic int counting;
+
+static void yield_and_sleep(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < COUNTED_TURNS; i++) {
+        hy_fiber_yield();
+        if (i % 16 == 0)
+            hy_fiber_sleep(hy_after(1000));
+    }
+}
+
+static void *read_counts(void *arg)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+    int wrong = 0;
+
+    while (atomic_load(&counting)) {
+        wrong |= hy_runtime_stats_get(arg, &s) != 0;
+        wrong |= s.timers > COUNTED || s.spawned > COUNTED;
+        wrong |= s.ready > COUNTED * COUNTED_TURNS; /* not below zero */
+    }
+    return wrong ? arg : NULL;
+}
+
+HY_TEST(runtime, counts_are_read_while_workers_run)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime_stats s = {.size = sizeof(s)};
+    hy_runtime *rt = NULL;
+    pthread_t thread;
+    void *wrong;
+
+    o.workers = 2;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    atomic_store(&counting, 1);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, read_counts, rt), 0);
+    for (int i = 0; i < COUNTED; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, yield_and_sleep, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    atomic_store(&counting, 0);
+    pthread_join(thread, &wrong);
+    HY_CHECK(wrong == NULL);
+    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
+    HY_CHECK_EQ(s.ready + s.timers, 0);
+    HY_CHECK_EQ(s.ended, COUNTED);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 HY_TEST(runtime, errno_belongs_to_the_fiber)
 {
     hy_runtime *rt = make(1, 0);
