@@ -172,6 +172,14 @@ static inline void hy_arch_hop_drop(void *sp, void (*last)(void))
  */
 extern const unsigned char hy_arch_hop_resumed[];
 
+/* The smallest stack that is of use, with what a suspended fiber keeps on it.
+   (generic: two ucontext_t, which are 9 KiB on some machines.) */
+#if !defined(HY_NO_ASM) && (defined(__x86_64__) || defined(__aarch64__))
+enum { HY_ARCH_STACK_BYTES_LEAST = 4 << 10 };
+#else
+enum { HY_ARCH_STACK_BYTES_LEAST = 16 << 10 };
+#endif
+
 /*
  * Prepares a context for the switch of include/hyperion/inline/context.h on the
  * same kind of stack: writes the four words of a hy_inline_context. False where

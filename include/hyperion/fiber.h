@@ -39,17 +39,18 @@ enum hy_fiber_flag {
      *  with those of the spawning fiber's worker. Doubles what a switch costs.
      */
     HY_FIBER_FP_ENV = 1u << 1,
-    /** A small stack, 4 to 64 KiB, 16 KiB when stack_bytes is 0, next to others
-     *  in huge pages: for very many fibers that take turns often, which then
-     *  cost fewer misses when addresses are looked up. All of it is memory from
-     *  the start, 2 MiB at a time. Instead of a guard there is a canary below
-     *  it, 64 bytes: an overflow is found when the fiber next waits, yields or
-     *  ends, and is then as fatal as a guard that is hit (HY_REPORT_FATAL, and
-     * a fault that goes to the process's own handler); what it has overwritten
-     *  till then belonged to another fiber. One that leaps over the canary is
-     *  not found. Signal handlers without SA_ONSTACK run on these stacks, too,
-     *  and need 4 KiB themselves. Whether the system has had huge pages to give
-     *  is told by hy_runtime_stats. */
+    /** A small stack, 4 to 64 KiB (portable builds: 16 at least), 16 KiB when
+     *  stack_bytes is 0, next to others in huge pages: for very many fibers
+     * that take turns often, which then cost fewer misses when addresses are
+     * looked up. All of it is memory from the start, 2 MiB at a time. Instead
+     * of a guard there is a canary below it, 64 bytes: an overflow is found
+     * when the fiber next waits, yields or ends, and is then as fatal as a
+     * guard that is hit (HY_REPORT_FATAL, and a fault that goes to the
+     * process's own handler); what it has overwritten till then belonged to
+     * another fiber. One that leaps over the canary is not found. Signal
+     * handlers without SA_ONSTACK run on these stacks, too, and need 4 KiB
+     * themselves. Whether the system has had huge pages to give is told by
+     * hy_runtime_stats. */
     HY_FIBER_HUGE_STACK = 1u << 2,
     /** No guard page: an overflow goes undetected. Where guards cost mappings
      *  this is how to have more than some 25,000 fibers. With

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 
+#include "arch.h"
 #include "bits.h"
 #include "fault.h"
 
@@ -53,6 +54,8 @@ int hyi_stack_class(size_t bytes, unsigned first)
 
     if (bytes < (size_t)1 << least || bytes > (size_t)1 << most)
         return -1;
+    if (dense && bytes < HY_ARCH_STACK_BYTES_LEAST)
+        bytes = HY_ARCH_STACK_BYTES_LEAST;
     return (int)(first + hyi_log2_floor(hyi_power_of_two_ceil(bytes)) - least);
 }
 

@@ -134,7 +134,8 @@ static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
    its descriptor. */
 static inline const char *low_of(const struct hyi_fiber *f, const void *sp)
 {
-    uint32_t low = f->top - (uint32_t)hyi_stack_class_bytes(f->class);
+    uint32_t low = f->top - ((uint32_t)1 << (f->class - HYI_STACK_DENSE +
+                                             HYI_STACK_DENSE_LOG2_MIN));
 
     return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
 }
@@ -148,15 +149,19 @@ prefetch_ahead(const struct hyi_ready *q)
 {
     uint32_t head = index_of(&q->head);
     const struct hyi_fiber *near;
+    const char *sp;
+    uint32_t room;
 
     if (index_of(&q->tail) - head <= SLOTS_AHEAD)
         return;
     __builtin_prefetch(q->ring[(head + SLOTS_AHEAD) & q->mask]);
     near = q->ring[(head + STACKS_AHEAD) & q->mask];
-    for (unsigned i = 0; i < FRAME_BYTES; i += 64)
-        __builtin_prefetch((const char *)near->sp + i);
+    sp = near->sp;
+    room = near->top - (uint32_t)(uintptr_t)sp;
+    for (uint32_t i = 0; i < FRAME_BYTES; i += 64)
+        __builtin_prefetch(sp + (i < room ? i : 0));
     if (near->flags & HYI_FIBER_CANARY)
-        __builtin_prefetch(low_of(near, near->sp) - HYI_STACK_CANARY_BYTES);
+        __builtin_prefetch(low_of(near, sp) - HYI_STACK_CANARY_BYTES);
 }
 
 /* waker: the fiber of this worker that does it, if it is one. */
@@ -616,7 +621,7 @@ static inline void see_depth(struct hyi_fiber *f)
 }
 
 /* The fiber is about to leave its stack: has it kept to it? */
-static inline void check_canary(const struct hyi_fiber *f)
+static __attribute__((noinline)) void check_canary(const struct hyi_fiber *f)
 {
     const char *sp = __builtin_frame_address(0), *low = low_of(f, sp);
 
