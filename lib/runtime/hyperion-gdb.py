@@ -151,14 +151,15 @@ def libraries():
     inferior = gdb.selected_inferior()
     if inferior.pid == 0 or not inferior.threads():
         raise gdb.GdbError("there is no process and no core file")
-    found = []
+    found = {}
     text = gdb.execute("info files", to_string=True)
     pattern = r"(0x[0-9a-f]+) - (0x[0-9a-f]+) is hyperion_fibers(?: in (.*))?"
     for low, high, path in re.findall(pattern, text):
-        found.append(Library(int(low, 16), int(high, 16),
-                             path or gdb.current_progspace().filename))
+        # A remote target's are listed twice.
+        found[low] = Library(int(low, 16), int(high, 16),
+                             path or gdb.current_progspace().filename)
     if found:
-        return found
+        return list(found.values())
     loaded = [o.filename for o in gdb.objfiles()
               if o.filename and "libhyperion" in o.filename]
     if loaded:
@@ -808,6 +809,8 @@ def print_backtrace(fiber, place, options):
             gdb.execute("backtrace" + options)
     elif place.sp is None:
         explain_nothing(fiber, place)
+    elif not fiber.library.can_select():
+        print("no backtrace: the library was built with HY_NO_ASM")
     else:
         enter(fiber, place)
         gdb.execute("backtrace" + options)
