@@ -72,6 +72,13 @@ target_compile_options(hy_flags INTERFACE
   -fno-math-errno -ffp-contract=off -fvisibility=hidden
   -fno-semantic-interposition)
 target_compile_definitions(hy_flags INTERFACE _GNU_SOURCE)
+# Landing pads for indirect branches, as switch.S has them. No shadow stack is
+# claimed, also where that is the compiler's default: none is switched.
+if(HY_OS STREQUAL "linux" AND HY_ARCH STREQUAL "x86_64")
+  target_compile_options(hy_flags INTERFACE -fcf-protection=branch)
+elseif(HY_OS STREQUAL "linux" AND HY_ARCH STREQUAL "aarch64")
+  target_compile_options(hy_flags INTERFACE -mbranch-protection=bti)
+endif()
 if(HY_OTHER_SWITCH STREQUAL "switch")
   target_compile_definitions(hy_flags INTERFACE HY_CONTEXT_THREADS=1)
 endif()

@@ -102,7 +102,8 @@ typedef struct hy_runtime_options {
  * @param out gets the runtime, which the caller owns until hy_runtime_destroy.
  * @return 0, -EINVAL (out NULL, an unknown flag, more than 256 workers, seed
  * with more than one worker, stack_bytes or fibers_max out of range), -E2BIG
- * (options from a newer library), -EAGAIN (256 runtimes exist), -ENOMEM.
+ * (options from a newer library), -EAGAIN (256 runtimes exist), -ENOMEM,
+ * -ENOTSUP (the thread runs with a shadow stack, which no switch exchanges).
  */
 HY_API int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options);
 

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "fault.h"
 #include "observer.h"
 #include "options.h"
@@ -209,6 +210,8 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
     if (out == NULL)
         return -EINVAL;
     r = read_options(options, &o);
+    if (r == 0 && hy_arch_shadow_stack())
+        r = -ENOTSUP;
     if (r == 0)
         r = hyi_process_watch_fork();
     if (r == 0)
