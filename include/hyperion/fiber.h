@@ -90,7 +90,7 @@ typedef struct hy_fiber_options {
  * worker, unknown flag); -E2BIG; -EAGAIN (fibers_max fibers live, or guards
  * would exhaust the process's mappings); -ENOMEM (no memory or addresses for a
  * stack; the others live on); -ENOTSUP (HY_FIBER_HUGE_STACK where the system
- * has no huge pages, or has them switched off).
+ * has no huge pages, or has them switched off, or where contexts are threads).
  */
 HY_API int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
                           const hy_fiber_options *options, hy_fiber *out);

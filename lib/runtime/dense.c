@@ -26,6 +26,7 @@
  */
 #include <errno.h>
 
+#include "arch.h"
 #include "bits.h"
 #include "check.h"
 #include "stack.h"
@@ -83,6 +84,8 @@ int hyi_dense_map(struct hyi_stack_segment *g, size_t count)
     size_t blocks, each;
     int r = -ENOMEM;
 
+    if (HY_ARCH_THREADS) /* whose beginnings take more than there is to spare */
+        return -ENOTSUP;
     g->stride = hyi_stack_class_bytes(g->class) + HYI_STACK_CANARY_BYTES;
     g->guard = 0;
     g->prepared = 0;

@@ -740,7 +740,7 @@ static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
 
 /* The system has no thread for it now. The others go on, and it is tried again.
  */
-static struct hyi_fiber *put_off(struct hyi_worker *w, struct hyi_fiber *f)
+static void put_off(struct hyi_worker *w, struct hyi_fiber *f)
 {
     static const _Atomic uint32_t never = 0;
     struct hyi_stack *stack =
@@ -756,7 +756,6 @@ static struct hyi_fiber *put_off(struct hyi_worker *w, struct hyi_fiber *f)
     f->arg = w->start_arg;
     start_later(w, f);
     hyi_os_futex_wait(&never, 0, hyi_os_now() + PUT_OFF_NS, false);
-    return pick(w);
 }
 
 /* Runs the next fiber, or the base; returns when the caller's turn comes. */
@@ -771,7 +770,8 @@ static void go(struct hyi_worker *w, struct hyi_fiber *next)
             break;
         }
         top = NULL;
-        next = put_off(w, next);
+        put_off(w, next);
+        next = pick(w);
     }
     if (next == NULL)
         next = &w->base;
@@ -1039,8 +1039,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
 static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self,
                              const struct hyi_fiber *f)
 {
-    return !HY_ARCH_THREADS && w->tick > 1 && w->streak + 1 < STREAK_MOST &&
-           !w->special && !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
+    return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
+           !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
            !hyi_fiber_is_cancelled(self);
 }
@@ -1078,9 +1078,13 @@ static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
 
     w->tick--;
     w->streak++;
+    top = start(w, f);
+    if (HYI_UNLIKELY(!hy_arch_hop_prepare(top, w))) {
+        put_off(w, f);
+        return hyi_join_parked(f, id, HY_FOREVER);
+    }
     hyi_waits_join(agent, id);
     park_here(w, self, &waiter);
-    top = start(w, f);
     stack = atomic_load_explicit(&f->stack, memory_order_relaxed);
     stack->starter = &waiter;
     if (HYI_UNLIKELY(has_exceptions(w)))

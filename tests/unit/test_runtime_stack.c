@@ -14,6 +14,7 @@
 #include <hyperion/sync.h>
 
 #include "annotate.h"
+#include "arch.h"
 #include "fail.h"
 #include "hy_test.h"
 #include "os.h"
@@ -298,7 +299,7 @@ static bool has_installed_guards(void)
    which is in bytes of stacks. */
 HY_TEST(runtime_stack, memory_is_given_back_after_a_burst)
 {
-    bool small = is_watched() || !has_installed_guards();
+    bool small = HY_ARCH_THREADS || is_watched() || !has_installed_guards();
     int count = small ? 3000 : 100000, keep = small ? 500 : 1024;
     hy_runtime *rt = make_with_watermark(small ? 500 * 65536 : 0);
     uint64_t before, most, after;
