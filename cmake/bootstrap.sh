@@ -56,6 +56,8 @@ needs_test() {
     need make "users without CMake" has make
     need binutils "objdump, nm" has objdump
     need libcriterion-dev "the test framework" header criterion/criterion.h
+    need systemtap-sdt-dev "probes for tracers, which the tests look at" \
+        header sys/sdt.h
     need file "cpack asks it what a library is" has file
     need gdb "backtraces of fibers that wait" has gdb
     need dpkg-dev "what Debian packages depend on" has dpkg-shlibdeps

@@ -63,6 +63,7 @@ static int set_up(struct shop *shop, hy_runtime **rt, hy_monitor **m)
     watch.name = "example";
     run.name = "shop";
     run.workers = 1;
+    run.flags = HY_RUNTIME_MEASURE; /* how long fibers run, wait, are late */
     ring.item_bytes = sizeof(uint64_t);
     ring.capacity = 256;
     if ((r = hy_runtime_init(rt, &run)) != 0 ||

@@ -32,6 +32,7 @@
 #define HYPERION_MONITOR_H
 
 #include <hyperion/base.h>
+#include <hyperion/observe.h>
 #include <hyperion/runtime.h>
 
 HY_BEGIN_DECLS
@@ -76,6 +77,11 @@ typedef struct hy_monitor_runtime {
     uint64_t guards_installed, guards_protected;
     uint32_t fiber_index; /**< of its first row in fibers */
     uint32_t fiber_count; /**< its rows there; spawned - ended fibers live */
+    uint64_t flags;       /**< HY_RUNTIME_..., as it was made */
+    uint64_t events, events_dropped;   /**< 0 unless HY_RUNTIME_TRACE */
+    uint64_t parked[HY_PARK_REASONS];  /**< by hy_park_reason */
+    hy_histogram measure[HY_MEASURES]; /**< by hy_measure - 1; with size 0 when
+                                            it is not measured */
 } hy_monitor_runtime;
 
 /** A fiber; see hy_fiber_info. */

@@ -36,6 +36,9 @@ typedef enum hy_measure {
                              switches is not seen */
 } hy_measure;
 
+/** How many there are; they are numbered from 1. */
+#define HY_MEASURES 4
+
 /** Buckets of a histogram. */
 #define HY_HISTOGRAM_BUCKETS 160
 
@@ -89,6 +92,9 @@ HY_API uint64_t hy_histogram_quantile(const hy_histogram *h, double part);
  */
 HY_API void hy_histogram_subtract(hy_histogram *later,
                                   const hy_histogram *earlier);
+
+/** "run", "wait", "delay", "stack"; "" for no measure. */
+HY_API const char *hy_measure_name(hy_measure which);
 
 /** What fibers wait for, by the index of hy_runtime_stats.parked: "mutex",
  * "sleep", ...; "" for an index that is not in use. */

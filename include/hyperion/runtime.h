@@ -222,6 +222,7 @@ typedef struct hy_runtime_stats {
     uint64_t parked[HY_PARK_REASONS]; /**< parks by reason: hy_park_reason */
     uint64_t events;                  /**< recorded with HY_RUNTIME_TRACE */
     uint64_t events_dropped; /**< of them overwritten before they were read */
+    uint64_t flags;          /**< HY_RUNTIME_..., as it was made */
 } hy_runtime_stats;
 
 /**

@@ -81,6 +81,16 @@ static int add_fiber(const hy_fiber_info *info, void *arg)
     return 0;
 }
 
+static void add_measures(hy_monitor_runtime *row, const hy_runtime *rt)
+{
+    for (int i = 0; i < HY_MEASURES; i++) {
+        row->measure[i].size = sizeof(row->measure[i]);
+        if (hy_runtime_histogram_get(rt, (hy_measure)(i + 1),
+                                     &row->measure[i]) != 0)
+            row->measure[i].size = 0;
+    }
+}
+
 static void add_runtime(hy_monitor_sample *s, const struct hyi_watched *w)
 {
     hy_runtime *rt = (hy_runtime *)(uintptr_t)w->object;
@@ -103,6 +113,11 @@ static void add_runtime(hy_monitor_sample *s, const struct hyi_watched *w)
     row->stack_maps = t.stack_maps;
     row->guards_installed = t.guards_installed;
     row->guards_protected = t.guards_protected;
+    row->flags = t.flags;
+    row->events = t.events;
+    row->events_dropped = t.events_dropped;
+    memcpy(row->parked, t.parked, sizeof(row->parked));
+    add_measures(row, rt);
     row->fiber_index = s->fiber_count;
     hy_fiber_each(rt, add_fiber, s);
     row->fiber_count = s->fiber_count - row->fiber_index;

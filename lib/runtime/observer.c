@@ -23,7 +23,7 @@
 #include "probes.h"
 #include "trace.h"
 
-enum { MEASURES = HY_MEASURE_STACK, HISTOGRAM_BYTES_MIN = 32 };
+enum { HISTOGRAM_BYTES_MIN = 32 };
 
 /* --- writing: helpers ----------------------------------------------------- */
 
@@ -304,7 +304,7 @@ int hyi_observer_init(struct hyi_worker *w, size_t events)
         return -ENOMEM;
     o->ticks = hyi_ticks_find();
     if (flags & HY_RUNTIME_MEASURE)
-        o->histogram = calloc(MEASURES, sizeof(*o->histogram));
+        o->histogram = calloc(HY_MEASURES, sizeof(*o->histogram));
     if (flags & HY_RUNTIME_TRACE) {
         o->mask = hyi_power_of_two_ceil(events) - 1;
         o->event = calloc(o->mask + 1, sizeof(*o->event));
@@ -371,6 +371,14 @@ int hy_runtime_histogram_get(const hy_runtime *rt, hy_measure which,
     for (unsigned i = 0; i < rt->worker_count; i++)
         gather(&h, &rt->worker[i].observer->histogram[which - 1]);
     return hyi_struct_fill(out, &h, sizeof(h));
+}
+
+const char *hy_measure_name(hy_measure which)
+{
+    static const char *const names[HY_MEASURES + 1] = {"", "run", "wait",
+                                                       "delay", "stack"};
+
+    return (unsigned)which <= HY_MEASURES ? names[which] : "";
 }
 
 const char *hy_park_reason(unsigned index)

@@ -758,6 +758,7 @@ int hy_runtime_stats_get(const hy_runtime *rt, hy_runtime_stats *out)
             hyi_ready_count(&w->ready) + (uint64_t)(fresh > 0 ? fresh : 0);
         s.timers += hyi_wheel_count(&w->wheel);
     }
+    s.flags = rt->flags;
     s.events = hyi_observer_events(rt, &s.events_dropped);
     hyi_lock(&rt->stacks->lock);
     for (unsigned i = 0; i < HYI_STACK_CLASSES; i++)

@@ -1189,6 +1189,7 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
     before->parker = hyi_parker_self;
     w->current = &w->base;
     w->tick = 1;
+    hyi_worker_look(w); /* a tracer that is there already sees the first pick */
     come_to_thread(w);
     hyi_note_thread(&w->base_note);
     hyi_worker_self = w;

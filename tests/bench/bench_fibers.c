@@ -229,10 +229,9 @@ static void yielder(void *arg)
 }
 
 /* From the first round of the first fiber to the last of the last one. */
-static double yields(void *load)
+static double yields_under(const struct fiber_load *l, unsigned flags)
 {
-    const struct fiber_load *l = (const struct fiber_load *)load;
-    hy_runtime *rt = runtime_of(1, 0);
+    hy_runtime *rt = runtime_of(1, flags);
 
     memset(&shared, 0, sizeof(shared));
     shared.rounds = l->count / l->fibers + 1;
@@ -241,6 +240,23 @@ static double yields(void *load)
     run(rt);
     return (double)(shared.end - shared.start) /
            (double)(shared.rounds * l->fibers);
+}
+
+static double yields(void *load)
+{
+    return yields_under((const struct fiber_load *)load, 0);
+}
+
+struct observed_load {
+    struct fiber_load load;
+    unsigned flags; /* HY_RUNTIME_... */
+};
+
+static double yields_observed(void *load)
+{
+    const struct observed_load *l = (const struct observed_load *)load;
+
+    return yields_under(&l->load, l->flags);
 }
 
 static void nothing(void *arg)
@@ -822,6 +838,26 @@ static void row_yield_huge(void)
 }
 
 /* 100,000 fibers in the full form, on stacks of pages and of huge pages. */
+/* Probes without a tracer are in all of these. */
+static void row_observed(unsigned fibers, const char *what)
+{
+    struct bench_row row = {
+        .what = what, .unit = "ns", .target = "off: as without; on: measured"};
+    uint64_t count = bench_scale(2000000);
+    struct observed_load load[] = {
+        {{fibers, count, 1, 0}, 0},
+        {{fibers, count, 1, 0}, HY_RUNTIME_MEASURE},
+        {{fibers, count, 1, 0}, HY_RUNTIME_TRACE},
+        {{fibers, count, 1, 0}, HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE}};
+    struct bench_contender c[] = {
+        {"hy_fiber_yield, all off", yields_observed, &load[0], NULL},
+        {"HY_RUNTIME_MEASURE", yields_observed, &load[1], NULL},
+        {"HY_RUNTIME_TRACE", yields_observed, &load[2], NULL},
+        {"both", yields_observed, &load[3], NULL}};
+
+    bench_row_run(&row, c, COUNT(c));
+}
+
 static void rows_yield(void)
 {
     row_yield(2, 4000000, "yield, 2 fibers", "1.4x argobots and neco");
@@ -833,6 +869,8 @@ static void rows_yield(void)
         row_yield(100000, 1000000, "yield, 100,000 fibers", "2.3x Photon");
     row_yield_huge();
     row_environment();
+    row_observed(2, "yield, 2 fibers, observed beside not");
+    row_observed(1000, "yield, 1,000 fibers, observed beside not");
 }
 
 int main(int argc, char **argv)

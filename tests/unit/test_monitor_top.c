@@ -144,12 +144,18 @@ struct world {
     hy_pager *pager;
 };
 
+static void wait_a_little(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(hy_after(1000000));
+}
+
 static void end_at_once(void *arg)
 {
     (void)arg;
 }
 
-static void set_up(struct world *w, const char *what)
+static void set_up_flags(struct world *w, const char *what, unsigned flags)
 {
     hy_ring_options ring = {
         .size = sizeof(ring), .item_bytes = 8, .capacity = 32};
@@ -162,6 +168,7 @@ static void set_up(struct world *w, const char *what)
     o.name = w->name;
     o.period_ns = 5000000;
     run.workers = 1;
+    run.flags = flags;
     run.name = "a \"quoted\"\\name";
     fiber.name = "tab\there\xff";
     HY_CHECK_EQ(hy_monitor_create(&w->monitor, &o), 0);
@@ -180,6 +187,11 @@ static void set_up(struct world *w, const char *what)
     HY_CHECK_EQ(hy_monitor_watch(w->monitor, HY_MONITOR_RING, w->ring, "work"),
                 0);
     hy_fiber_sleep(hy_after(40000000)); /* some samples */
+}
+
+static void set_up(struct world *w, const char *what)
+{
+    set_up_flags(w, what, 0);
 }
 
 static void tear_down(struct world *w)
@@ -208,6 +220,44 @@ HY_TEST(monitor_top, json_holds_what_was_done)
     HY_CHECK(contains("\"reserved_bytes\":1048576"));
     HY_CHECK_EQ(run_top("--once --json %d", (int)getpid()), 0);
     HY_CHECK(is_json(output));
+    tear_down(&w);
+}
+
+HY_TEST(monitor_top, what_is_measured_is_shown)
+{
+    struct world w;
+
+    set_up(&w, "unmeasured");
+    HY_CHECK_EQ(hy_runtime_run(w.runtime), 0);
+    hy_fiber_sleep(hy_after(40000000));
+    HY_CHECK_EQ(run_top("--once %s", w.name), 0);
+    HY_CHECK(contains("no fiber has waited yet"));
+    HY_CHECK(contains("times are not measured"));
+    HY_CHECK(contains("events are not recorded"));
+    HY_CHECK_EQ(run_top("--once --json %s", w.name), 0);
+    HY_CHECK(contains("\"parked\":{},\"measures\":{}"));
+    tear_down(&w);
+
+    set_up_flags(&w, "measured", HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE);
+    HY_CHECK_EQ(hy_fiber_spawn(w.runtime, wait_a_little, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(w.runtime), 0);
+    hy_fiber_sleep(hy_after(40000000));
+    HY_CHECK_EQ(run_top("--once %s", w.name), 0);
+    HY_CHECK(contains("\nrun                3 "));
+    HY_CHECK(contains("\nwait               1 "));
+    HY_CHECK(contains("\ndelay              3 "));
+    HY_CHECK(contains("\nstack              2 "));
+    HY_CHECK(contains("sleep 1"));
+    HY_CHECK(contains("dropped 0"));
+    HY_CHECK_EQ(run_top("--once --json %s", w.name), 0);
+    HY_CHECK_MSG(is_json(output), "%s", output);
+    HY_CHECK(contains("\"parked\":{\"sleep\":1}"));
+    HY_CHECK(contains("\"wait\":{\"count\":1,\"sum\":"));
+    HY_CHECK_EQ(run_top("--prometheus %s", w.name), 0);
+    HY_CHECK(contains(",reason=\"sleep\"} 1\n"));
+    HY_CHECK(contains("# TYPE hyperion_runtime_delay_ns histogram\n"));
+    HY_CHECK(contains(",le=\"+Inf\"} 3\n"));
+    HY_CHECK(contains("hyperion_runtime_wait_ns_count{monitor=\""));
     tear_down(&w);
 }
 

@@ -42,6 +42,8 @@ static const struct figure runtime_figures[] = {
     GAUGE(hy_monitor_runtime, stack_maps),
     GAUGE(hy_monitor_runtime, guards_installed),
     GAUGE(hy_monitor_runtime, guards_protected),
+    COUNTER(hy_monitor_runtime, events),
+    COUNTER(hy_monitor_runtime, events_dropped),
 };
 
 static const struct figure ring_figures[] = {

@@ -127,6 +127,53 @@ static void fibers(struct json *j, const hy_monitor_sample *s,
     shut(j, ']');
 }
 
+/* [least value, count] of each bucket that is not empty. */
+static void buckets(struct json *j, const hy_histogram *h)
+{
+    open(j, "buckets", '[');
+    for (size_t i = 0; i < HY_HISTOGRAM_BUCKETS; i++) {
+        if (h->bucket[i] == 0)
+            continue;
+        separate(j);
+        fprintf(j->out, "[%llu,%llu]",
+                (unsigned long long)hy_histogram_floor(i),
+                (unsigned long long)h->bucket[i]);
+    }
+    shut(j, ']');
+}
+
+static void measures(struct json *j, const hy_monitor_runtime *rt)
+{
+    open(j, "measures", '{');
+    for (int i = 0; i < HY_MEASURES; i++) {
+        const hy_histogram *h = &rt->measure[i];
+
+        if (h->size == 0)
+            continue;
+        open(j, hy_measure_name((hy_measure)(i + 1)), '{');
+        number(j, "count", h->count);
+        number(j, "sum", h->sum);
+        number(j, "max", h->max);
+        number(j, "p50", hy_histogram_quantile(h, 0.5));
+        number(j, "p90", hy_histogram_quantile(h, 0.9));
+        number(j, "p99", hy_histogram_quantile(h, 0.99));
+        number(j, "p999", hy_histogram_quantile(h, 0.999));
+        buckets(j, h);
+        shut(j, '}');
+    }
+    shut(j, '}');
+}
+
+static void runtime_extras(struct json *j, const hy_monitor_runtime *rt)
+{
+    open(j, "parked", '{');
+    for (unsigned i = 0; i < HY_PARK_REASONS; i++)
+        if (rt->parked[i] != 0)
+            number(j, hy_park_reason(i), rt->parked[i]);
+    shut(j, '}');
+    measures(j, rt);
+}
+
 static void pager_extras(struct json *j, const hy_monitor_pager *p)
 {
     text(j, "mechanism", p->mechanism);
@@ -154,8 +201,10 @@ static void rows(struct json *j, const struct kind *k,
         open(j, NULL, '{');
         text(j, "name", row);
         figures(j, k, row);
-        if (strcmp(k->name, "runtime") == 0)
+        if (strcmp(k->name, "runtime") == 0) {
+            runtime_extras(j, &s->runtimes[i]);
             fibers(j, s, &s->runtimes[i]);
+        }
         if (strcmp(k->name, "pager") == 0)
             pager_extras(j, &s->pagers[i]);
         if (strcmp(k->name, "code") == 0)

@@ -278,6 +278,72 @@ static void draw_fiber(struct canvas *c, const hy_monitor_fiber *f)
     canvas_put(c, PLAIN, "%8s", count_text(switches, (double)f->switches));
 }
 
+/* then: the row of the picture before, or NULL; also below. */
+static void draw_waits(struct canvas *c, const struct view *v,
+                       const hy_monitor_runtime *rt,
+                       const hy_monitor_runtime *then)
+{
+    canvas_line(c);
+    if (rt->parks == 0)
+        canvas_put(c, DIM, "no fiber has waited yet");
+    for (unsigned i = 0; i < HY_PARK_REASONS; i++)
+        if (rt->parked[i] != 0)
+            show_rate(c, v, hy_park_reason(i), rt->parked[i],
+                      then != NULL ? &then->parked[i] : NULL);
+}
+
+/* Times are those of between the two pictures, where both are there. */
+static void draw_measure(struct canvas *c, const hy_monitor_runtime *rt,
+                         const hy_monitor_runtime *then, int which)
+{
+    bool bytes = which + 1 == HY_MEASURE_STACK;
+    const char *(*text)(char *, uint64_t) = bytes ? bytes_text : time_text;
+    hy_histogram h = rt->measure[which];
+    char count[SHORT], half[SHORT], rare[SHORT], most[SHORT];
+
+    if (then != NULL && then->measure[which].size != 0 && !bytes)
+        hy_histogram_subtract(&h, &then->measure[which]);
+    canvas_line(c);
+    canvas_put(c, PLAIN, "%-10s ", hy_measure_name((hy_measure)(which + 1)));
+    if (h.count == 0) {
+        canvas_put(c, DIM, "%9s", "none");
+        return;
+    }
+    canvas_put(c, PLAIN, "%9s %10s %10s %10s",
+               count_text(count, (double)h.count),
+               text(half, hy_histogram_quantile(&h, 0.5)),
+               text(rare, hy_histogram_quantile(&h, 0.99)), text(most, h.max));
+}
+
+static void draw_measures(struct canvas *c, const hy_monitor_runtime *rt,
+                          const hy_monitor_runtime *then)
+{
+    canvas_line(c);
+    if (rt->measure[0].size == 0) {
+        canvas_put(c, DIM, "times are not measured (HY_RUNTIME_MEASURE)");
+        return;
+    }
+    canvas_put(c, DIM, "%-10s %9s %10s %10s %10s",
+               then != NULL ? "meanwhile" : "so far", "count", "half", "99 %",
+               "most");
+    for (int i = 0; i < HY_MEASURES; i++)
+        draw_measure(c, rt, then, i);
+}
+
+static void draw_events(struct canvas *c, const struct view *v,
+                        const hy_monitor_runtime *rt,
+                        const hy_monitor_runtime *then)
+{
+    canvas_line(c);
+    if ((rt->flags & HY_RUNTIME_TRACE) == 0) {
+        canvas_put(c, DIM, "events are not recorded (HY_RUNTIME_TRACE)");
+        return;
+    }
+    show_rate(c, v, "events", rt->events, then != NULL ? &then->events : NULL);
+    show_rate(c, v, "dropped", rt->events_dropped,
+              then != NULL ? &then->events_dropped : NULL);
+}
+
 static void draw_runtime(struct canvas *c, const struct view *v, uint32_t i)
 {
     const hy_monitor_runtime *rt = &v->now.runtimes[i];
@@ -300,6 +366,11 @@ static void draw_runtime(struct canvas *c, const struct view *v, uint32_t i)
     show_count(c, "steals", rt->steals);
     show_count(c, "stacks", rt->stacks);
     show_count(c, "guards", rt->guards_installed + rt->guards_protected);
+    if (!v->has_before || !same)
+        then = NULL;
+    draw_waits(c, v, rt, then);
+    draw_measures(c, rt, then);
+    draw_events(c, v, rt, then);
     if (rt->fiber_count == 0)
         return;
     canvas_line(c);

@@ -72,6 +72,76 @@ static void latencies(FILE *out, const hy_monitor_sample *s)
     }
 }
 
+static void runtime_label(FILE *out, const hy_monitor_sample *s,
+                          const hy_monitor_runtime *rt)
+{
+    fputs("{monitor=\"", out);
+    label(out, s->name);
+    fputs("\",name=\"", out);
+    label(out, rt->name);
+    fputc('"', out);
+}
+
+static void waits(FILE *out, const hy_monitor_sample *s,
+                  const hy_monitor_runtime *rt)
+{
+    for (unsigned i = 0; i < HY_PARK_REASONS; i++) {
+        if (hy_park_reason(i)[0] == '\0')
+            continue;
+        fputs("hyperion_runtime_parked_total", out);
+        runtime_label(out, s, rt);
+        fprintf(out, ",reason=\"%s\"} %llu\n", hy_park_reason(i),
+                (unsigned long long)rt->parked[i]);
+    }
+}
+
+/* One line for each power of two, so that a scrape stays small. */
+static void histogram(FILE *out, const hy_monitor_sample *s,
+                      const hy_monitor_runtime *rt, const char *name, int which)
+{
+    const hy_histogram *h = &rt->measure[which];
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < HY_HISTOGRAM_BUCKETS; i++) {
+        sum += h->bucket[i];
+        if (i % 4 != 3 || i + 1 == HY_HISTOGRAM_BUCKETS)
+            continue;
+        fprintf(out, "%s_bucket", name);
+        runtime_label(out, s, rt);
+        fprintf(out, ",le=\"%llu\"} %llu\n",
+                (unsigned long long)hy_histogram_floor(i + 1) - 1,
+                (unsigned long long)sum);
+    }
+    fprintf(out, "%s_bucket", name);
+    runtime_label(out, s, rt);
+    fprintf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)sum);
+    fprintf(out, "%s_sum", name);
+    runtime_label(out, s, rt);
+    fprintf(out, "} %llu\n%s_count", (unsigned long long)h->sum, name);
+    runtime_label(out, s, rt);
+    fprintf(out, "} %llu\n", (unsigned long long)sum);
+}
+
+static void measures(FILE *out, const hy_monitor_sample *s)
+{
+    static const char *const names[HY_MEASURES] = {
+        "hyperion_runtime_run_ns", "hyperion_runtime_wait_ns",
+        "hyperion_runtime_delay_ns", "hyperion_runtime_stack_bytes"};
+
+    for (int i = 0; i < HY_MEASURES; i++) {
+        bool told = false;
+
+        for (uint32_t n = 0; n < s->runtime_count; n++) {
+            if (s->runtimes[n].measure[i].size == 0)
+                continue;
+            if (!told)
+                fprintf(out, "# TYPE %s histogram\n", names[i]);
+            told = true;
+            histogram(out, s, &s->runtimes[n], names[i], i);
+        }
+    }
+}
+
 void prometheus_print(FILE *out, const hy_monitor_sample *s, bool alive)
 {
     fputs("# TYPE hyperion_up gauge\nhyperion_up{monitor=\"", out);
@@ -84,5 +154,10 @@ void prometheus_print(FILE *out, const hy_monitor_sample *s, bool alive)
     }
     for (const struct kind *k = top_kinds; k->name != NULL; k++)
         rows(out, k, s);
+    if (s->runtime_count != 0)
+        fputs("# TYPE hyperion_runtime_parked_total counter\n", out);
+    for (uint32_t i = 0; i < s->runtime_count; i++)
+        waits(out, s, &s->runtimes[i]);
+    measures(out, s);
     latencies(out, s);
 }
