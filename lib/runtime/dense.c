@@ -260,10 +260,11 @@ uint64_t hyi_dense_huge(const struct hyi_stacks *s, unsigned segments)
 
 void hyi_dense_seal(const struct hyi_stack *stack)
 {
-    uintptr_t *word = (uintptr_t *)(void *)stack->low;
+    uintptr_t *word =
+        (uintptr_t *)(void *)(stack->low - HYI_STACK_CANARY_BYTES);
 
-    for (size_t i = 1; i <= HYI_STACK_CANARY_BYTES / sizeof(*word); i++)
-        word[-(ptrdiff_t)i] = hyi_canary_word(stack->low);
+    for (size_t i = 0; i < HYI_STACK_CANARY_BYTES / sizeof(*word); i++)
+        word[i] = hyi_canary_word(stack->low);
 }
 
 void hyi_dense_fail(const struct hyi_stack *stack)

@@ -204,11 +204,12 @@ static inline uintptr_t hyi_canary_word(const char *low)
 
 static inline bool hyi_canary_is_intact(const char *low)
 {
-    const uintptr_t *word = (const uintptr_t *)(const void *)low;
+    const uintptr_t *word =
+        (const uintptr_t *)(const void *)(low - HYI_STACK_CANARY_BYTES);
     uintptr_t damage = 0;
 
-    for (size_t i = 1; i <= HYI_STACK_CANARY_BYTES / sizeof(*word); i++)
-        damage |= word[-(ptrdiff_t)i] ^ hyi_canary_word(low);
+    for (size_t i = 0; i < HYI_STACK_CANARY_BYTES / sizeof(*word); i++)
+        damage |= word[i] ^ hyi_canary_word(low);
     return damage == 0;
 }
 

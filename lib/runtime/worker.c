@@ -140,6 +140,18 @@ static inline const char *low_of(const struct hyi_fiber *f, const void *sp)
     return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
 }
 
+/* Not above the top, where a neighbour's unused stack is: so many fibers need
+   what room there is in the caches. */
+static inline __attribute__((always_inline)) void
+prefetch_dense(const struct hyi_fiber *f, const char *sp)
+{
+    uint32_t room = f->top - (uint32_t)(uintptr_t)sp;
+
+    for (uint32_t i = 0; i < FRAME_BYTES; i += 64)
+        __builtin_prefetch(sp + (i < room ? i : 0));
+    __builtin_prefetch(low_of(f, sp) - HYI_STACK_CANARY_BYTES);
+}
+
 /* The slot of a fiber six turns ahead, and the frames on the stack of the one
    three ahead, whose slot has arrived by then. An unstarted fiber has a code
    address there, which is harmless. Inlined by force: gcc takes a function that
@@ -150,18 +162,18 @@ prefetch_ahead(const struct hyi_ready *q)
     uint32_t head = index_of(&q->head);
     const struct hyi_fiber *near;
     const char *sp;
-    uint32_t room;
 
     if (index_of(&q->tail) - head <= SLOTS_AHEAD)
         return;
     __builtin_prefetch(q->ring[(head + SLOTS_AHEAD) & q->mask]);
     near = q->ring[(head + STACKS_AHEAD) & q->mask];
     sp = near->sp;
-    room = near->top - (uint32_t)(uintptr_t)sp;
-    for (uint32_t i = 0; i < FRAME_BYTES; i += 64)
-        __builtin_prefetch(sp + (i < room ? i : 0));
-    if (near->flags & HYI_FIBER_CANARY)
-        __builtin_prefetch(low_of(near, sp) - HYI_STACK_CANARY_BYTES);
+    if (HYI_UNLIKELY(near->flags & HYI_FIBER_CANARY)) {
+        prefetch_dense(near, sp);
+        return;
+    }
+    for (unsigned i = 0; i < FRAME_BYTES; i += 64)
+        __builtin_prefetch(sp + i);
 }
 
 /* waker: the fiber of this worker that does it, if it is one. */
@@ -621,7 +633,7 @@ static inline void see_depth(struct hyi_fiber *f)
 }
 
 /* The fiber is about to leave its stack: has it kept to it? */
-static __attribute__((noinline)) void check_canary(const struct hyi_fiber *f)
+static inline void check_canary(const struct hyi_fiber *f)
 {
     const char *sp = __builtin_frame_address(0), *low = low_of(f, sp);
 

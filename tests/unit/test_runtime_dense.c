@@ -150,11 +150,11 @@ HY_TEST(runtime_dense, they_are_told_of)
     if (!has_huge_pages())
         return;
     rt = make(0);
-    HY_CHECK_EQ(spawn(rt, look_at_myself, &done, HUGE, 8 << 10, "small"), 0);
+    HY_CHECK_EQ(spawn(rt, look_at_myself, &done, HUGE, 16 << 10, "small"), 0);
     HY_CHECK_EQ(spawn(rt, look_at_others, &seen, 0, 0, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(done, 1);
-    HY_CHECK_EQ(seen, 8 << 10);
+    HY_CHECK_EQ(seen, 16 << 10);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
