@@ -29,7 +29,7 @@ static void wake_thread(struct hyi_waiter *waiter)
 
     /* Release: what the waker did is seen by the acquire in park_thread. */
     if (atomic_exchange_explicit(word, HYI_WAITER_WOKEN,
-                                 memory_order_acq_rel) == HYI_WAITER_PARKED)
+                                 memory_order_release) == HYI_WAITER_PARKED)
         hyi_os_futex_wake(word, 1, false);
 }
 
@@ -39,7 +39,7 @@ static int park_thread(struct hyi_waiter *waiter, hy_deadline until)
 
     /* Acquire, here and below: pairs with the exchange in wake_thread. */
     if (!atomic_compare_exchange_strong_explicit(
-            &waiter->state, &state, HYI_WAITER_PARKED, memory_order_acq_rel,
+            &waiter->state, &state, HYI_WAITER_PARKED, memory_order_acquire,
             memory_order_acquire))
         return 0;
     for (;;) {
@@ -53,7 +53,7 @@ static int park_thread(struct hyi_waiter *waiter, hy_deadline until)
             continue;
         state = HYI_WAITER_PARKED;
         if (atomic_compare_exchange_strong_explicit(
-                &waiter->state, &state, HYI_WAITER_ARMED, memory_order_acq_rel,
+                &waiter->state, &state, HYI_WAITER_ARMED, memory_order_acquire,
                 memory_order_acquire))
             return -ETIMEDOUT;
         return 0;

@@ -91,7 +91,7 @@ static inline int hyi_deque_push(struct hyi_deque *q, struct hyi_fiber *f)
 /* The oldest, by anybody; NULL when empty or another was faster. */
 static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
 {
-    int64_t top = atomic_load_explicit(&q->top, memory_order_acquire);
+    int64_t top = atomic_load_explicit(&q->top, memory_order_relaxed);
     int64_t bottom;
     struct hyi_deque_array *a;
     struct hyi_fiber *f;
@@ -111,12 +111,12 @@ static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
     return f;
 }
 
-/* The oldest, by the owner, whose own bottom needs no ordering. alone: there
+/* The oldest, by the owner, who wrote bottom and all cells himself. alone: there
    are no thieves. */
 static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q, bool alone)
 {
     int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
-    int64_t top = atomic_load_explicit(&q->top, memory_order_acquire);
+    int64_t top = atomic_load_explicit(&q->top, memory_order_relaxed);
 
     while (top < bottom) {
         struct hyi_deque_array *a =
@@ -130,7 +130,7 @@ static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q, bool alone)
         }
         if (atomic_compare_exchange_weak_explicit(&q->top, &top, top + 1,
                                                   memory_order_seq_cst,
-                                                  memory_order_acquire))
+                                                  memory_order_relaxed))
             return f;
     }
     return NULL;
@@ -152,7 +152,9 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
         return atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
                                     memory_order_relaxed);
     }
-    atomic_store_explicit(&q->bottom, bottom, memory_order_relaxed);
+    /* Release: a thief that reads this bottom, and not the one of a push, sees
+       what was pushed all the same. */
+    atomic_store_explicit(&q->bottom, bottom, memory_order_release);
     /* Orders the store of bottom before the load of top, against the fence in
        hyi_deque_steal: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
