@@ -749,6 +749,24 @@ int __wrap_hyi_fault_attach(void *, size_t, void *, void *);
 void __wrap_hyi_fault_detach(void *);
 int __wrap_hyi_fault_thread_prepare(void);
 
+/* Did anybody write to what was freed? */
+static void check_freed(void)
+{
+    struct block *b;
+
+    for (char *at = sim.arena; at < sim.arena_at;
+         at += sizeof(*b) + ((b->bytes + 127) & ~(size_t)127)) {
+        const unsigned char *bytes = (unsigned char *)at + sizeof(*b);
+
+        b = (struct block *)(void *)at;
+        for (size_t i = 0; b->mark == BLOCK_FREE && i < b->bytes; i++)
+            if (bytes[i] != 0xdf)
+                sim_fail("%zu bytes were written to after they were freed, at "
+                         "the %zuth",
+                         b->bytes, i);
+    }
+}
+
 int __wrap_hyi_os_reserve(void **out, size_t bytes, int protection, void *near,
                           bool fixed)
 {
@@ -824,6 +842,7 @@ static void first_main(void *arg, void *value)
     for (unsigned i = 1; i < sim.threads; i++)
         join(&sim.thread[i]);
     call_destructors(&sim.thread[0]);
+    check_freed();
     leave();
 }
 

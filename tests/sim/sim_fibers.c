@@ -114,22 +114,61 @@ void sim_test_steal(void)
     SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);
 }
 
+/* --- help: a worker that is busy is helped by one that is not ---------------
+ */
+
+static void keep_busy(void *arg)
+{
+    struct tally *t = arg;
+
+    for (int i = 0; i < 2; i++) {
+        hy_wait_group_add(&t->all, 1);
+        SIM_CHECK_EQ(hy_fiber_spawn(NULL, count_one, t, NULL, NULL), 0);
+        while (atomic_load(&t->count) <= i)
+            sim_pause("sim_fibers.c"); /* it neither waits nor yields */
+    }
+}
+
+void sim_test_help(void)
+{
+    struct tally t = {.rt = sim_runtime(2, 0)};
+
+    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, keep_busy, &t, NULL, NULL), 0);
+    SIM_CHECK_EQ(hy_runtime_run(t.rt), 0);
+    SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);
+}
+
 /* --- tree: forks and joins, the last child first or last --------------------
  */
 
 struct node {
     int depth, leaves;
     atomic_int *live;
+    hy_fiber parent;
 };
+
+/* What the fiber uses lies on the caller's stack. Where the frames of the first
+   join were, nobody may write any more. */
+static __attribute__((noinline)) void join_for_certain(hy_fiber fiber)
+{
+    volatile char frames[1024];
+
+    for (unsigned i = 0; i < sizeof(frames); i++)
+        frames[i] = 0x5a;
+    hy_fiber_shield(1);
+    SIM_CHECK_EQ(hy_fiber_join(fiber, HY_FOREVER), 0);
+    hy_fiber_shield(0);
+    for (unsigned i = 0; i < sizeof(frames); i++)
+        SIM_CHECK_EQ(frames[i], 0x5a);
+}
 
 static void join_one(hy_fiber fiber)
 {
     int r = hy_fiber_join(fiber, HY_FOREVER);
 
     SIM_CHECK(r == 0 || r == -ECANCELED);
-    hy_fiber_shield(1); /* what it uses lies on this stack */
-    SIM_CHECK_EQ(hy_fiber_join(fiber, HY_FOREVER), 0);
-    hy_fiber_shield(0);
+    if (r != 0)
+        join_for_certain(fiber);
 }
 
 static void grow(void *arg)
@@ -141,13 +180,14 @@ static void grow(void *arg)
     atomic_fetch_add(n->live, 1);
     if (n->depth > 0) {
         for (int i = 0; i < 2; i++) {
-            child[i] = (struct node){n->depth - 1, 0, n->live};
+            child[i] = (struct node){n->depth - 1, 0, n->live, hy_fiber_self()};
             SIM_CHECK_EQ(hy_fiber_spawn(NULL, grow, &child[i], NULL, &fiber[i]),
                          0);
         }
         for (int i = 0; i < 2; i++)
             join_one(fiber[last_first ? 1 - i : i]);
     } else if (sim_draw(4) == 0) {
+        SIM_CHECK_EQ(hy_fiber_cancel(n->parent), 0);
         hy_fiber_sleep(hy_after(sim_draw(200)));
     }
     n->leaves = n->depth > 0 ? child[0].leaves + child[1].leaves : 1;
@@ -164,7 +204,7 @@ static void cancel_it(void *arg)
 void sim_test_tree(void)
 {
     struct tally t = {.rt = sim_runtime(2, 0)};
-    struct node root = {2, 0, &t.count};
+    struct node root = {2, 0, &t.count, {0}};
     hy_fiber fiber;
     int thread = -1;
 
@@ -316,6 +356,107 @@ void sim_test_stop(void)
     SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);
 }
 
+/* --- cancel: whoever is cancelled hears of it, wherever it is by then, also
+ * one in a slot whose last fiber was cancelled as well ----------------------
+ */
+
+static void wait_for_cancel(void *arg)
+{
+    struct tally *t = arg;
+
+    if (sim_draw(4) == 0)
+        hy_fiber_yield();
+    SIM_CHECK_EQ(hy_event_wait(&t->gate, HY_FOREVER), -ECANCELED);
+    atomic_fetch_add(&t->count, 1);
+}
+
+static void spawn_waiters(void *arg)
+{
+    struct one *o = arg;
+    hy_fiber *fiber = (hy_fiber *)(void *)(o + 1);
+
+    for (int i = 0; i < o->index; i++)
+        SIM_CHECK_EQ(
+            hy_fiber_spawn(NULL, wait_for_cancel, o->tally, NULL, &fiber[i]),
+            0);
+}
+
+static void cancel_waiters(void *arg)
+{
+    struct tally *t = arg;
+    struct {
+        struct one one;
+        hy_fiber fiber[2];
+    } s = {{t, 1 + (int)sim_draw(2)}, {{0}, {0}}};
+    hy_fiber spawner;
+
+    for (int round = 0; round < 2; round++) {
+        SIM_CHECK_EQ(
+            hy_fiber_spawn(t->rt, spawn_waiters, &s.one, NULL, &spawner), 0);
+        SIM_CHECK_EQ(hy_fiber_join(spawner, HY_FOREVER), 0);
+        for (int i = 0; i < s.one.index; i++) {
+            SIM_CHECK_EQ(hy_fiber_cancel(s.fiber[i]), 0);
+            if (sim_draw(2) == 0)
+                SIM_CHECK_EQ(hy_fiber_join(s.fiber[i], HY_FOREVER), 0);
+        }
+        for (int i = 0; i < s.one.index; i++)
+            SIM_CHECK_EQ(hy_fiber_join(s.fiber[i], HY_FOREVER), 0);
+    }
+}
+
+void sim_test_cancel(void)
+{
+    struct tally t = {.rt = sim_runtime(2, 0)};
+    int thread[2];
+
+    SIM_CHECK_EQ(hy_runtime_start(t.rt), 0);
+    for (int i = 0; i < 2; i++)
+        thread[i] = sim_start(cancel_waiters, &t);
+    for (int i = 0; i < 2; i++)
+        sim_join(thread[i]);
+    SIM_CHECK(t.count >= 4);
+    end_runtime(t.rt);
+}
+
+/* --- closed: a deadlock is told, and nothing else is taken for one ----------
+ */
+
+static void sleep_and_set(void *arg)
+{
+    struct tally *t = arg;
+
+    SIM_CHECK_EQ(hy_fiber_sleep(hy_after(sim_draw(400))), 0);
+    SIM_CHECK_EQ(hy_event_set(&t->gate), 0);
+}
+
+static void wait_at_gate(void *arg)
+{
+    struct tally *t = arg;
+    int r = hy_event_wait(&t->gate, sim_deadline());
+
+    SIM_CHECK(r == 0 || r == -ETIMEDOUT);
+    atomic_fetch_add(&t->count, 1);
+}
+
+void sim_test_closed(void)
+{
+    struct tally t = {.rt = sim_runtime(2, HY_RUNTIME_CLOSED)};
+    bool is_stuck = sim_draw(2) == 0;
+    void *never = NULL;
+
+    for (int i = 0; i < 2; i++)
+        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, wait_at_gate, &t, NULL, NULL), 0);
+    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, sleep_and_set, &t, NULL, NULL), 0);
+    if (is_stuck) {
+        never = calloc(1, sizeof(struct tally));
+        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, wait_for_cancel, never, NULL, NULL),
+                     0);
+    }
+    SIM_CHECK_EQ(hy_runtime_run(t.rt), is_stuck ? -EDEADLK : 0);
+    SIM_CHECK_EQ(t.count, 2);
+    SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);
+}
+
 /* --- poll: a loop of the caller's, after a run, with others who wake --------
  */
 
@@ -329,8 +470,7 @@ void sim_test_poll(void)
     if (sim_draw(2) == 0)
         SIM_CHECK_EQ(hy_runtime_run(t.rt), 0);
     while (hy_wait_group_wait(&t.all, HY_NOW) != 0) {
-        int r = hy_runtime_poll(t.rt,
-                                sim_draw(2) ? HY_NOW : hy_after(sim_draw(300)));
+        int r = hy_runtime_poll(t.rt, sim_deadline());
 
         SIM_CHECK(r == 0 || r == 1);
         if (r == 0)

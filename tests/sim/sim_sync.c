@@ -119,6 +119,20 @@ static bool locked(struct counted *c)
     return r == 0;
 }
 
+/* The last one frees it, at once. */
+static void let_go(struct counted *c)
+{
+    bool is_last;
+
+    hy_fiber_shield(1);
+    SIM_CHECK_EQ(hy_mutex_lock(&c->lock, HY_FOREVER), 0);
+    is_last = --c->count == 0;
+    SIM_CHECK_EQ(hy_mutex_unlock(&c->lock), 0);
+    hy_fiber_shield(0);
+    if (is_last)
+        free(c);
+}
+
 static void mutex_body(void *shared, int index)
 {
     struct counted *c = shared;
@@ -133,14 +147,15 @@ static void mutex_body(void *shared, int index)
         SIM_CHECK_EQ(--c->inside, 0);
         SIM_CHECK_EQ(hy_mutex_unlock(&c->lock), 0);
     }
+    let_go(c);
 }
 
 void sim_test_mutex(void)
 {
-    struct counted c = {.count = 0};
+    struct counted *c = calloc(1, sizeof(*c));
 
-    sim_crew(mutex_body, &c, 3, sim_draw(4) == 0);
-    SIM_CHECK_EQ(c.lock.word[0], 0);
+    c->count = 3;
+    sim_crew(mutex_body, c, 3, sim_draw(4) == 0);
 }
 
 /* --- cond: one item at a time -----------------------------------------------

@@ -18,10 +18,13 @@
     X(ring)                                                                    \
     X(inbox)                                                                   \
     X(steal)                                                                   \
+    X(help)                                                                    \
     X(tree)                                                                    \
     X(reuse)                                                                   \
     X(timers)                                                                  \
     X(stop)                                                                    \
+    X(cancel)                                                                  \
+    X(closed)                                                                  \
     X(poll)                                                                    \
     X(offload)
 

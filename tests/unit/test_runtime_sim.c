@@ -3,6 +3,7 @@
  * a seed gives the same run again, bad input, calls that fail.
  */
 #include <errno.h>
+#include <pthread.h>
 
 #include <hyperion/chan.h>
 #include <hyperion/fiber.h>
@@ -83,6 +84,31 @@ HY_TEST(sim, finds_a_lost_update_and_replays_it)
     HY_CHECK_EQ(again.ran, 1);
     HY_CHECK_EQ(again.seed, first.seed);
     HY_CHECK_STR(again.why, first.why);
+}
+
+static void *find_in_thread(void *arg)
+{
+    hy_sim_result *r = arg;
+    struct account a = {.sum = 0};
+
+    *r = (hy_sim_result){.size = sizeof(*r)};
+    return hy_sim_run(two_deposits, &a, NULL, r) == 1 ? arg : NULL;
+}
+
+HY_TEST(sim, several_threads_at_once)
+{
+    hy_sim_result r[2];
+    pthread_t thread[2];
+    void *found;
+
+    for (int i = 0; i < 2; i++)
+        HY_CHECK_EQ(pthread_create(&thread[i], NULL, find_in_thread, &r[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        HY_CHECK_EQ(pthread_join(thread[i], &found), 0);
+        HY_CHECK(found == &r[i]);
+    }
+    HY_CHECK_EQ(r[0].seed, r[1].seed);
+    HY_CHECK_EQ(r[0].switches, r[1].switches);
 }
 
 HY_TEST(sim, passes_what_is_right)
