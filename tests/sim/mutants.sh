@@ -1,6 +1,6 @@
 #!/bin/sh
-# mutants.sh SOURCE WORK [TRIALS [NAME]] - plants bugs in copies of the library, one
-# by one, and has the simulation find each.
+# mutants.sh SOURCE WORK [TRIALS [NAME]] - plants bugs in a copy of the library,
+# one after another, and has the simulation find each.
 #
 # A bug is one sed script on one file; a script that changes nothing is an
 # error, so that a bug whose place has moved is not taken for one that is found.
@@ -10,52 +10,48 @@ set -eu
 top=$1
 work=$2
 trials=${3:-5}
-status=0
 only=${4:-}
+status=0
 
-build() {
-    cmake -S "$1" -B "$1/build" -G Ninja -DHY_SIMULATION=ON \
-        -DHY_EXAMPLES=OFF -DHY_INSTALL=OFF &&
-        ninja -C "$1/build" sim_explore
+rm -rf "$work"
+mkdir -p "$work/copy"
+for part in CMakeLists.txt README.md LICENSE arch cmake docs include lib tests; do
+    cp -R "$top/$part" "$work/copy/"
+done
+cmake -S "$work/copy" -B "$work/build" -G Ninja -DHY_SIMULATION=ON \
+    -DHY_EXAMPLES=OFF -DHY_INSTALL=OFF >"$work/log.txt" 2>&1 ||
+    {
+        cat "$work/log.txt"
+        exit 1
+    }
+
+bad() {
+    [ ! -f "$2" ] || tail -n 20 "$2"
+    echo "$1"
+    status=1
+}
+
+explore() {
+    "$work/build/tests/sim/sim_explore" --count 2000000 --jobs "$(nproc)" \
+        --trials "$trials" >"$work/found.txt" 2>&1
 }
 
 # bug NAME FILE SCRIPT SAYS: SAYS is what the report of the find must hold.
 bug() {
-    name=$1
-    file=$2
-    case $name in *"$only"*) ;; *) return 0 ;; esac
-    copy=$work/$name
-    rm -rf "$copy"
-    mkdir -p "$copy"
-    for part in CMakeLists.txt README.md LICENSE arch cmake docs include lib tests; do
-        cp -R "$top/$part" "$copy/"
-    done
-    sed "$3" "$top/$file" >"$copy/$file"
-    if cmp -s "$top/$file" "$copy/$file"; then
-        echo "$name: its place in $file has moved"
-        status=1
-        return 0
+    case $1 in *"$only"*) ;; *) return 0 ;; esac
+    sed "$3" "$top/$2" >"$work/copy/$2"
+    if cmp -s "$top/$2" "$work/copy/$2"; then
+        bad "$1: its place in $2 has moved" ""
+    elif ! ninja -C "$work/build" sim_explore >"$work/log.txt" 2>&1; then
+        bad "$1: does not build" "$work/log.txt"
+    elif ! explore; then
+        bad "$1: NOT FOUND" "$work/found.txt"
+    elif ! grep -q -e "$4" "$work/found.txt"; then
+        bad "$1: something else was found" "$work/found.txt"
+    else
+        grep -v '^again: ' "$work/found.txt" | sed "s/^/$1: /"
     fi
-    if ! build "$copy" >"$copy/log.txt" 2>&1; then
-        tail -n 20 "$copy/log.txt"
-        echo "$name: does not build"
-        status=1
-        return 0
-    fi
-    if ! "$copy/build/tests/sim/sim_explore" --count 2000000 \
-        --jobs "$(nproc)" --trials "$trials" >"$copy/found.txt" 2>&1; then
-        cat "$copy/found.txt"
-        echo "$name: NOT FOUND"
-        status=1
-        return 0
-    fi
-    grep -q -e "$4" "$copy/found.txt" || {
-        cat "$copy/found.txt"
-        echo "$name: something else was found"
-        status=1
-    }
-    sed "s/^/$name: /" "$copy/found.txt" | grep -v ': again: '
-    rm -rf "$copy"
+    cp "$top/$2" "$work/copy/$2"
 }
 
 # A worker that lies down does not look into its inbox any more: a post that
@@ -116,4 +112,5 @@ bug lock_order_table lib/runtime/fiber.c \
     }' \
     'no end after'
 
+rm -rf "$work"
 exit $status
