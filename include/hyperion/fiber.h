@@ -9,10 +9,10 @@
  *
  * C++: exceptions may be thrown and caught in a fiber with any waiting between,
  * in catch blocks and destructors too. One that leaves the fiber's function has
- * nobody above it: std::terminate is called where it was thrown, and no frame is
- * unwound. pthread_exit has no place in a fiber. The exception state is that of
- * the C++ runtime which is there when this library is loaded; a C program that
- * loads C++ later, in a plug-in, links -lstdc++ (or -lc++abi) itself.
+ * nobody above it: std::terminate is called where it was thrown, and no frame
+ * is unwound. pthread_exit has no place in a fiber. The exception state is that
+ * of the C++ runtime which is there when this library is loaded; a C program
+ * that loads C++ later, in a plug-in, links -lstdc++ (or -lc++abi) itself.
  *
  * A handle is a number. It stays safe for ever: a fiber that has ended, even
  * one whose runtime is gone, is simply known to have ended.

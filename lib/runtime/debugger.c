@@ -98,5 +98,7 @@ const struct hyi_debugger_word hyi_debugger_words[] IN_OWN_SECTION = {
 
     FIELD("stack.low", struct hyi_stack, low),
     NUMBER("class.log2_min", HYI_STACK_BYTES_LOG2_MIN),
-    NUMBER("class.sizes", HYI_STACK_SIZES),
+    NUMBER("class.unguarded", HYI_STACK_UNGUARDED),
+    NUMBER("class.dense", HYI_STACK_DENSE),
+    NUMBER("class.dense_log2_min", HYI_STACK_DENSE_LOG2_MIN),
 };

@@ -298,8 +298,16 @@ class Fiber:
         return low, top if top > low else top + (1 << 32)
 
     def stack_bytes(self):
-        kind = self.get("class") % self.library.word("class.sizes")
-        return 1 << (self.library.word("class.log2_min") + kind)
+        word, kind = self.library.word, self.get("class")
+        if kind >= word("class.dense"):
+            kind += word("class.dense_log2_min") - word("class.dense")
+        else:
+            kind %= word("class.unguarded")
+            kind += word("class.log2_min")
+        return 1 << kind
+
+    def is_guarded(self):
+        return self.get("class") < self.library.word("class.unguarded")
 
     def text(self):
         name = self.name()
@@ -329,7 +337,8 @@ class Place:
 
     def holds(self, sp):
         # A page below: the guard, which an overflow has hit.
-        return self.stack[0] - 4096 <= sp <= self.stack[1]
+        guard = 4096 if self.fiber.is_guarded() else 0
+        return self.stack[0] - guard <= sp <= self.stack[1]
 
     def interrupted(self, threads):
         """The thread that handles a signal, on a stack of its own, above."""

@@ -429,6 +429,7 @@ say "shared" test_of live ./shared
 say "static" test_of live ./static
 say "compiled with -O2 -g" make_debug debug -O2
 say "with debug information" test_of live ./debug
+say "dense stacks" test_of live ./shared 0 dense
 say "stripped library" test_of stripped ./shared 0 abort
 say "stripped program" test_of nameless ./stripped_static 0 abort
 say "core file of the kernel" test_of core_of_kernel

@@ -3,7 +3,8 @@
  * ways, one that runs beside the one that stops, one that has not started, and
  * as many more as the first argument says. Others: "abort" dumps core where it
  * would stop, "signal" stops in a signal handler that has a stack of its own,
- * "unguarded" makes stacks without guards. Ends them all and says so.
+ * "unguarded" makes stacks without guards, "dense" ones in huge pages. Ends
+ * them all and says so.
  */
 #include <hyperion/hyperion.h>
 
@@ -173,6 +174,8 @@ int main(int argc, char **argv)
         order.signal |= strcmp(argv[i], "signal") == 0;
         if (strcmp(argv[i], "unguarded") == 0)
             flags = HY_FIBER_UNGUARDED;
+        if (strcmp(argv[i], "dense") == 0)
+            flags = HY_FIBER_HUGE_STACK;
     }
 
     o.workers = 2;
