@@ -92,11 +92,16 @@ static bool has_huge_pages(void)
 /* --- what they hold ---------------------------------------------------------
  */
 
+/* But for what a yield takes, on portable stacks a ucontext_t or two. */
 static void use_all_of_it(void *arg)
 {
-    size_t bytes = *(size_t *)arg - 1024;
-    volatile char *p = __builtin_alloca(bytes);
+    bool portable = HY_ARCH_STACK_BYTES_LEAST > 4096;
+    size_t bytes = hyi_stack_class_bytes(hyi_fiber_running()->class);
+    volatile char *p;
 
+    HY_CHECK(bytes >= *(size_t *)arg);
+    bytes -= portable ? 10 << 10 : 1 << 10;
+    p = __builtin_alloca(bytes);
     for (size_t i = 0; i < bytes; i += 256)
         p[i] = 1;
     hy_fiber_yield();
