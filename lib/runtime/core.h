@@ -118,6 +118,7 @@ struct hyi_fiber_extra {
     _Atomic uint64_t run_ns, wait_ns, delay_ns;
     uint64_t since;    /* ticks: when it began what it does */
     uint64_t woken_at; /* ticks: by another thread; 0 = not */
+    bool away;         /* its turn has ended */
     uint64_t fp_env;
 };
 

@@ -130,6 +130,38 @@ void hyi_observe_arrived(struct hyi_worker *w, struct hyi_fiber *f)
         record(w, HY_TRACE_SPAWN, f->spawned >> 1, id_of(w, f), 0, "");
 }
 
+/* False: it has ended already, and what was chosen then could not start. */
+static bool end_turn(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    struct hyi_fiber_extra *e = hyi_extra_of(f);
+    uint64_t ns;
+
+    if (e->away)
+        return false;
+    e->away = true;
+    if (!measures(w))
+        return true;
+    ns = ns_between(w, e->since, w->observer->now);
+    add(&e->run_ns, ns);
+    count(w, HY_MEASURE_RUN, ns);
+    e->since = w->observer->now;
+    return true;
+}
+
+static void begin_turn(struct hyi_worker *w, const struct hyi_fiber *f)
+{
+    struct hyi_fiber_extra *e = hyi_extra_of(f);
+    uint64_t ns;
+
+    e->away = false;
+    if (!measures(w))
+        return;
+    ns = ns_between(w, e->since, w->observer->now);
+    add(&e->delay_ns, ns);
+    count(w, HY_MEASURE_DELAY, ns);
+    e->since = w->observer->now;
+}
+
 void hyi_observe_leave(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->current;
@@ -139,14 +171,8 @@ void hyi_observe_leave(struct hyi_worker *w)
         w->observer->now = now_of(w);
     if (f == &w->base || f == &w->last)
         return;
-    if (measures(w)) {
-        struct hyi_fiber_extra *e = hyi_extra_of(f);
-        uint64_t ns = ns_between(w, e->since, w->observer->now);
-
-        add(&e->run_ns, ns);
-        count(w, HY_MEASURE_RUN, ns);
-        e->since = w->observer->now;
-    }
+    if (w->observer != NULL && !end_turn(w, f))
+        return;
     parks = atomic_load_explicit(&f->state, memory_order_relaxed) ==
             HY_FIBER_PARKED;
     if (parks && (w->observer != NULL || HYI_TRACED(park))) {
@@ -175,14 +201,8 @@ void hyi_observe_resume(struct hyi_worker *w, const struct hyi_fiber *next)
     if (next != NULL && w->observer != NULL)
         record(w, starts ? HY_TRACE_START : HY_TRACE_RUN, w->observer->now,
                id_of(w, next), 0, "");
-    if (next != NULL && !starts && measures(w)) {
-        struct hyi_fiber_extra *e = hyi_extra_of(next);
-        uint64_t ns = ns_between(w, e->since, w->observer->now);
-
-        add(&e->delay_ns, ns);
-        count(w, HY_MEASURE_DELAY, ns);
-        e->since = w->observer->now;
-    }
+    if (next != NULL && !starts && w->observer != NULL)
+        begin_turn(w, next);
     if (HYI_TRACED(start) && starts)
         hyi_probe_start(id_of(w, next), w->index);
     if (HYI_TRACED(switch) && next != w->current &&

@@ -18,6 +18,7 @@
 #include "os.h"
 #include "park.h"
 #include "process.h"
+#include "ticks.h"
 #include "trace.h"
 
 struct small {
@@ -343,4 +344,41 @@ HY_TEST(base, of_two_that_store_and_look_one_sees_the_other)
         pthread_join(t, NULL);
     }
     HY_CHECK_EQ(missed, 0);
+}
+
+/* --- ticks ------------------------------------------------------------------
+ */
+
+HY_TEST(base, ticks_are_nanoseconds)
+{
+    struct hyi_ticks t = hyi_ticks_find(), again = hyi_ticks_find();
+    uint64_t clock = hyi_os_now(), ticks = hyi_ticks_now(&t), span, told;
+
+    HY_CHECK(t.scale == again.scale && t.counter == again.counter);
+    while (hyi_os_now() < clock + 50000000)
+        ;
+    /* The clock is read outside of the ticks at both ends: it tells more, by
+       what may come between. */
+    told = hyi_ticks_ns(&t, hyi_ticks_now(&t) - ticks);
+    span = hyi_os_now() - clock;
+    HY_CHECK_MSG(told <= span + span / 100, "%llu of %llu",
+                 (unsigned long long)told, (unsigned long long)span);
+    HY_CHECK(told >= 50000000 - 50000000 / 20);
+}
+
+HY_TEST(base, ticks_of_any_length_are_converted)
+{
+    const uint64_t one = (uint64_t)1 << 32;
+    struct hyi_ticks clock = {one, false}, slow = {one * 40, true},
+                     fast = {one / 4, true};
+
+    HY_CHECK_EQ(hyi_ticks_ns(&clock, 0), 0);
+    HY_CHECK_EQ(hyi_ticks_ns(&clock, 12345), 12345);
+    HY_CHECK_EQ(hyi_ticks_ns(&clock, one - 1), one - 1);
+    HY_CHECK_EQ(hyi_ticks_ns(&clock, one * 1000000 + 7), one * 1000000 + 7);
+    HY_CHECK_EQ(hyi_ticks_ns(&slow, one * 1000 + 3), one * 40000 + 120);
+    HY_CHECK_EQ(hyi_ticks_ns(&fast, one * 1000000), one * 250000);
+    HY_CHECK_EQ(hyi_ticks_ns(&fast, one - 4), one / 4 - 1);
+    /* Without a steady counter the system's clock is read. */
+    HY_CHECK(hyi_ticks_now(&clock) <= hyi_os_now());
 }
