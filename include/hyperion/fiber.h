@@ -39,8 +39,19 @@ typedef struct hy_fiber {
 
 /** Flags of hy_fiber_options. */
 enum hy_fiber_flag {
-    /** Permits the fiber to change threads when it is ready to run. A
-     *  permission: today's scheduler moves only unstarted fibers. */
+    /** Permits the fiber to change threads whenever it yields or waits: an idle
+     *  worker takes it when it is ready and others are before it. It keeps its
+     *  mutexes, local values, errno and exceptions. Its yields and waits cost a
+     *  switch more.
+     *
+     *  Thread-local variables are those of the thread that it is on. Compilers
+     *  assume that a function stays on one: they may keep the address of such a
+     *  variable, what `errno` or pthread_self() gave, or what was inlined of a
+     *  call that uses one (of hy_slab_alloc, say) across a call that waits. So
+     *  let a function use thread-local things, or wait, but not both, and keep
+     *  the former from being inlined into the latter. What must be given back
+     *  by the thread that took it (a host's own mutex) must not be held across
+     *  a wait. Where contexts are threads the flag does nothing. */
     HY_FIBER_MIGRATE = 1u << 0,
     /** The fiber has rounding mode and exception masks of its own; it starts
      *  with those of the spawning fiber's worker. Doubles what a switch costs.

@@ -21,6 +21,11 @@ _Thread_local const struct hyi_parker *hyi_parker_self
 #if HY_DEBUG >= 1
 _Thread_local unsigned hyi_locks_held
     __attribute__((tls_model("initial-exec")));
+
+__attribute__((noinline)) void hyi_locks_change(unsigned change)
+{
+    hyi_locks_held += change;
+}
 #endif
 
 static void wake_thread(struct hyi_waiter *waiter)
@@ -60,7 +65,7 @@ static int park_thread(struct hyi_waiter *waiter, hy_deadline until)
     }
 }
 
-uint64_t hyi_now(void)
+__attribute__((noinline)) uint64_t hyi_now(void)
 {
     const struct hyi_parker *parker = hyi_parker_self;
 
@@ -77,7 +82,8 @@ const char *hyi_wait_name(enum hyi_wait wait)
     return (unsigned)wait < HYI_WAITS ? hyi_wait_names[wait] : "";
 }
 
-void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait)
+__attribute__((noinline)) void hyi_waiter_init(struct hyi_waiter *waiter,
+                                               enum hyi_wait wait)
 {
     const struct hyi_parker *parker = hyi_parker_self;
 
@@ -91,7 +97,8 @@ void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait)
         parker->init(waiter);
 }
 
-static int park(struct hyi_waiter *waiter, hy_deadline until, bool cancellable)
+static __attribute__((noinline)) int park(struct hyi_waiter *waiter,
+                                          hy_deadline until, bool cancellable)
 {
     const struct hyi_parker *parker = hyi_parker_self;
 

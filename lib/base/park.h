@@ -94,7 +94,10 @@ extern _Thread_local const struct hyi_parker *hyi_parker_self
    Counted in debug builds, and defined there alone. */
 extern _Thread_local unsigned hyi_locks_held
     __attribute__((tls_model("initial-exec")));
+void hyi_locks_change(unsigned change);
 
+/* What uses a thread-local variable is not inlined into what waits: a fiber may
+   wake on another thread, and compilers keep such variables' addresses. */
 uint64_t hyi_now(void);
 void hyi_waiter_init(struct hyi_waiter *waiter, enum hyi_wait wait);
 

@@ -179,6 +179,9 @@ struct hyi_worker {
     struct hyi_stack_note *left;   /* the stack that was just switched from */
     uint64_t fp_env;               /* of the fibers without one of their own */
     struct hyi_ready ready;
+    bool roams;                /* there may be something in roaming, */
+    bool roams_turn;           /* which is due before all others */
+    struct hyi_fiber *yielded; /* roaming, has just left for the base */
     struct hyi_fiber *fixed_first, *fixed_last; /* unstarted, for this worker */
     struct hyi_fiber *free;                     /* slots */
     unsigned free_count;
@@ -199,6 +202,7 @@ struct hyi_worker {
 
     /* Written by others. */
     struct hyi_deque deque HYI_ALIGNED;
+    struct hyi_deque roaming HYI_ALIGNED; /* ready, with HY_FIBER_MIGRATE */
     _Atomic(struct hyi_fiber *) inbox HYI_ALIGNED;
 };
 
@@ -456,6 +460,9 @@ void hyi_worker_redirect(struct hyi_worker *w);
 
 /* An unstarted fiber that nobody may steal. */
 void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* A ready fiber that was taken from another worker. */
+void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* Puts the reason into the inbox of the fiber's worker. */
 void hyi_post(struct hyi_fiber *f, unsigned reason);

@@ -122,12 +122,33 @@ unsigned hyi_idle_worker(hy_runtime *rt)
 /* --- searching --------------------------------------------------------------
  */
 
+static bool has_something(const struct hyi_worker *w)
+{
+    return hyi_deque_count(&w->deque) > 0 || hyi_deque_count(&w->roaming) > 0;
+}
+
 static bool something_to_steal(const hy_runtime *rt)
 {
     for (unsigned i = 0; i < rt->active; i++)
-        if (hyi_deque_count(&rt->worker[i].deque) > 0)
+        if (has_something(&rt->worker[i]))
             return true;
     return false;
+}
+
+/* Unstarted ones first: they have nothing in the victim's caches. */
+static struct hyi_fiber *steal_from(struct hyi_worker *w,
+                                    struct hyi_worker *victim)
+{
+    struct hyi_fiber *f = hyi_deque_steal(&victim->deque);
+
+    if (f != NULL) {
+        hyi_worker_fix(w, f);
+        return f;
+    }
+    f = hyi_deque_steal(&victim->roaming);
+    if (f != NULL)
+        hyi_worker_adopt(w, f);
+    return f;
 }
 
 static bool steal(struct hyi_worker *w)
@@ -139,15 +160,14 @@ static bool steal(struct hyi_worker *w)
         struct hyi_worker *victim = &rt->worker[(first + i) % rt->active];
         struct hyi_fiber *f;
 
-        if (victim == w || hyi_deque_count(&victim->deque) <= 0)
+        if (victim == w || !has_something(victim))
             continue;
-        f = hyi_deque_steal(&victim->deque);
+        f = steal_from(w, victim);
         if (f == NULL)
             continue;
-        hyi_worker_fix(w, f);
         hyi_observe_steal(w, f);
         hyi_count(&w->steals);
-        if (hyi_deque_count(&victim->deque) > 0)
+        if (has_something(victim))
             hyi_notify(rt);
         return true;
     }

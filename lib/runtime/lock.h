@@ -21,7 +21,7 @@ struct hyi_lock {
 };
 
 #if HY_DEBUG >= 1
-#define HYI_LOCKS_HELD(change) ((void)(hyi_locks_held += (change)))
+#define HYI_LOCKS_HELD(change) hyi_locks_change(change)
 #else
 #define HYI_LOCKS_HELD(change) ((void)0)
 #endif

@@ -521,9 +521,11 @@ static void wait_for_work(struct hyi_worker *w, hy_deadline until)
 static size_t ready_count(const struct hyi_worker *w)
 {
     int64_t fresh = hyi_deque_count(&w->deque);
+    int64_t roaming = hyi_deque_count(&w->roaming);
 
     return (size_t)hyi_ready_count(&w->ready) +
-           (fresh > 0 ? (size_t)fresh : 0) + (w->fixed_first != NULL) +
+           (fresh > 0 ? (size_t)fresh : 0) +
+           (roaming > 0 ? (size_t)roaming : 0) + (w->fixed_first != NULL) +
            (w->ready.spill_first != NULL);
 }
 

@@ -124,9 +124,46 @@ static __attribute__((noinline)) void enqueue(struct hyi_ready *q,
     q->ring[advance(&q->tail) & q->mask] = f;
 }
 
+static inline bool is_alone(const struct hyi_worker *w)
+{
+    return atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
+}
+
+/* May another worker take the fiber whenever it is ready? */
+static inline bool roams(const struct hyi_worker *w, const struct hyi_fiber *f)
+{
+    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) && !HY_ARCH_THREADS &&
+           !is_alone(w);
+}
+
+/* Where others may take it at once: it is on its stack no more, and nothing of
+   this worker refers to it. False for want of memory. */
+static __attribute__((noinline)) bool offer(struct hyi_worker *w,
+                                            struct hyi_fiber *f)
+{
+    HYI_ASSERT(f != w->current);
+    hyi_wheel_remove(&w->wheel, &f->timer);
+    if (hyi_deque_push(&w->roaming, f) != 0)
+        return false;
+    w->roams = true;
+    if (w->current != &w->base) /* which may go on for long */
+        hyi_notify(w->rt);
+    return true;
+}
+
 static void push_ready(struct hyi_worker *w, struct hyi_fiber *f)
 {
     atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
+    if (roams(w, f) && offer(w, f))
+        return;
+    enqueue(&w->ready, f);
+}
+
+/* Partner of the exchange: take_post's load, as in settle. It goes to those
+   that stay, so that it has a turn here before anybody takes it away. */
+void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
     enqueue(&w->ready, f);
 }
 
@@ -180,10 +217,12 @@ prefetch_ahead(const struct hyi_ready *q)
 static void push_woken(struct hyi_worker *w, struct hyi_fiber *f,
                        const struct hyi_fiber *waker)
 {
-    f->woken = true;
-    w->woken++;
     if (HYI_UNLIKELY(w->special))
         hyi_observe_wake(w, f, waker);
+    if (!roams(w, f)) {
+        f->woken = true;
+        w->woken++;
+    }
     push_ready(w, f);
 }
 
@@ -262,8 +301,7 @@ static inline void push_fresh(struct hyi_worker *w, struct hyi_fiber *f)
 static struct hyi_fiber *pop_fresh(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->fixed_first;
-    bool alone =
-        atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
+    bool alone = is_alone(w);
     int64_t count;
 
     if (f != NULL) {
@@ -340,10 +378,11 @@ static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
     push_woken(w, f, NULL);
 }
 
-/* An unstarted fiber may be stolen at any moment, and be parked at its new
-   worker by the time that its state is looked at: so the worker is looked at
-   once more after the state, and the life around both, lest the slot be used
-   again between them. Acquire: pairs with the release in parker_park. */
+/* An unstarted fiber, or one that roams, may be stolen at any moment, and be
+   parked at its new worker by the time that its state is looked at: so the
+   worker is looked at once more after the state, and the life around both, lest
+   the slot be used again between them. Only this worker makes it ready again,
+   and so open to theft. Acquire: pairs with the release in parker_park. */
 static bool is_parked_here(const struct hyi_worker *w,
                            const struct hyi_fiber *f)
 {
@@ -468,7 +507,7 @@ static inline bool is_service_due(struct hyi_worker *w)
            atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL;
 }
 
-static inline struct hyi_fiber *choose(struct hyi_worker *w)
+static inline struct hyi_fiber *choose_own(struct hyi_worker *w)
 {
     struct hyi_fiber *f;
 
@@ -476,6 +515,31 @@ static inline struct hyi_fiber *choose(struct hyi_worker *w)
         return f;
     f = pop_ready(w);
     return f != NULL ? f : pop_fresh(w);
+}
+
+/* In turn with the others; what is left of them is for whoever is idle. */
+static __attribute__((noinline)) struct hyi_fiber *
+choose_roaming(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = NULL;
+    bool alone = is_alone(w);
+
+    w->roams_turn = !w->roams_turn;
+    if (w->roams_turn)
+        f = hyi_deque_take(&w->roaming, alone);
+    if (f == NULL)
+        f = choose_own(w);
+    if (f == NULL)
+        f = hyi_deque_take(&w->roaming, alone);
+    w->roams = hyi_deque_count(&w->roaming) > 0;
+    if (w->roams && !alone)
+        hyi_notify(w->rt);
+    return f;
+}
+
+static inline struct hyi_fiber *choose(struct hyi_worker *w)
+{
+    return HYI_UNLIKELY(w->roams) ? choose_roaming(w) : choose_own(w);
 }
 
 static bool is_unstarted(const struct hyi_fiber *f)
@@ -565,6 +629,13 @@ static void note_arrive(struct hyi_worker *w, void *fake)
 {
     if (HYI_NOTES)
         hyi_note_arrive(fake, w->left);
+}
+
+/* The worker of the thread that this runs on by now. Not inlined: compilers
+   keep the addresses of thread-local variables across calls. */
+static __attribute__((noinline)) struct hyi_worker *worker_again(void)
+{
+    return hyi_worker_self;
 }
 
 /* What a worker has of the thread that it is on. */
@@ -660,7 +731,8 @@ hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
         hy_arch_hop(&from->sp, to->sp, NULL);
     else
         hy_arch_hop(&from->sp, top, fiber_main);
-    note_arrive(w, fake);
+    if (HYI_NOTES)
+        note_arrive(worker_again(), fake);
     if (HY_ARCH_THREADS)
         come_to_thread(w);
 }
@@ -679,7 +751,7 @@ hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to, void *top)
 
     *w->cxx = (struct hyi_cxx_globals){NULL, 0};
     hop(w, to, top);
-    *w->cxx = cxx;
+    *worker_again()->cxx = cxx;
 }
 
 static inline bool has_exceptions(const struct hyi_worker *w)
@@ -794,11 +866,23 @@ static void go(struct hyi_worker *w, struct hyi_fiber *next)
                               memory_order_relaxed);
 }
 
-/* Nothing but ready fibers to choose from, in their order: no service due, no
-   unstarted fiber, no bound, no seed, nobody who looks on. */
-static inline bool is_plain(const struct hyi_worker *w)
+/* A fiber that roams leaves for the base, and is chosen or taken from there:
+   nothing that puts it where others find it may run on its own stack. It may be
+   continued by another worker. */
+static __attribute__((noinline)) void leave_for_base(struct hyi_worker *w)
 {
-    return w->tick > 1 && !w->special && !has_fresh(w) &&
+    if (HYI_UNLIKELY(w->special))
+        hyi_observe_leave(w);
+    leave_for(w, &w->base, NULL);
+}
+
+/* Nothing but ready fibers to choose from, in their order: no service due, no
+   unstarted fiber, no bound, no seed, nobody who looks on, none that roam. */
+static inline bool is_plain(const struct hyi_worker *w,
+                            const struct hyi_fiber *f)
+{
+    return w->tick > 1 && !w->special && !w->roams &&
+           !(f->flags & HY_FIBER_MIGRATE) && !has_fresh(w) &&
            count_in(&w->ready) != 0 && w->ready.spill_first == NULL &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
 }
@@ -808,7 +892,12 @@ void hyi_yield(struct hyi_worker *w)
     struct hyi_fiber *f = w->current, *next;
     struct hyi_ready *q = &w->ready;
 
-    if (HYI_UNLIKELY(!is_plain(w))) {
+    if (HYI_UNLIKELY(!is_plain(w, f))) {
+        if (roams(w, f)) {
+            w->yielded = f;
+            leave_for_base(w);
+            return;
+        }
         push_ready(w, f);
         go(w, pick(w));
         return;
@@ -825,8 +914,13 @@ void hyi_worker_run(struct hyi_worker *w)
 {
     struct hyi_fiber *f;
 
-    while (!w->rt->stale && (f = pick(w)) != NULL)
+    while (!w->rt->stale && (f = pick(w)) != NULL) {
         go(w, f);
+        if (HYI_UNLIKELY(w->yielded != NULL)) {
+            push_ready(w, w->yielded);
+            w->yielded = NULL;
+        }
+    }
 }
 
 /* --- a fiber's life ---------------------------------------------------------
@@ -902,8 +996,6 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w)
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    if (HYI_UNLIKELY(stack->locals != NULL))
-        hyi_locals_end(&stack->locals);
     if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
         check_canary(f);
     if (HYI_UNLIKELY(w->special && !w->rt->stale))
@@ -920,6 +1012,20 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w)
     if (stack->starter != NULL)
         next = end_start(w, stack);
     return next != NULL ? next : pick(w);
+}
+
+/* Calls the fiber's function, and ends its values. Gives the worker that does
+   so in the end. */
+static inline struct hyi_worker *call_entry(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = w->current;
+    struct hyi_stack *stack =
+        atomic_load_explicit(&f->stack, memory_order_relaxed);
+
+    w->start_entry(w->start_arg);
+    if (HYI_UNLIKELY(stack->locals != NULL))
+        hyi_locals_end(&stack->locals);
+    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) ? worker_again() : w;
 }
 
 /* Who is continued when the last fiber of a stack has ended. */
@@ -949,7 +1055,7 @@ static HYI_NOT_INSTRUMENTED void *fiber_main(void)
 
     note_arrive(w, NULL);
     do {
-        w->start_entry(w->start_arg);
+        w = call_entry(w);
         next = end_current(w);
     } while (take_over(w, next));
     if (HY_ARCH_THREADS && w->rt->stale)
@@ -1037,8 +1143,11 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
         f->timer.deadline = until;
         hyi_wheel_insert(&w->wheel, &f->timer);
     }
-    go(w, pick(w));
-    if (until != HY_FOREVER)
+    if (roams(w, f))
+        leave_for_base(w);
+    else
+        go(w, pick(w));
+    if (until != HY_FOREVER) /* nothing, when another worker continues it */
         hyi_wheel_remove(&w->wheel, &f->timer);
     /* Acquire: pairs with the release of a wake from this very thread or, by
        way of the inbox, of another. */
@@ -1052,7 +1161,7 @@ static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self,
                              const struct hyi_fiber *f)
 {
     return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
-           !((self->flags | f->flags) & HYI_FIBER_EXTRA) &&
+           !((self->flags | f->flags) & (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE)) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
            !hyi_fiber_is_cancelled(self);
 }
@@ -1118,11 +1227,8 @@ static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
    thread puts fibers into the deque: what is found there is that very fiber. */
 int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
 {
-    bool alone =
-        atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
-
     return HYI_LIKELY(may_begin(w, w->current, f) &&
-                      hyi_deque_pop_this(&w->deque, f, alone))
+                      hyi_deque_pop_this(&w->deque, f, is_alone(w)))
                ? begin_joined(w, f, id)
                : hyi_join_parked(f, id, HY_FOREVER);
 }
@@ -1231,6 +1337,7 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
 void hyi_worker_deinit(struct hyi_worker *w)
 {
     hyi_deque_free(&w->deque);
+    hyi_deque_free(&w->roaming);
     hyi_observer_deinit(w);
     free(w->ready.ring);
 }
