@@ -136,23 +136,29 @@ void hy_arch_hop(void **from, void *to, void *(*main)(void));
 #if defined(HY_CONTEXT_THREADS)
 /*
  * Comes before a hop to a new stack with the upper end top. False: there is no
- * thread to be had now. In main(), and whatever it calls,
- * hy_arch_hop_inherited() gives inherit.
+ * thread to be had now.
  */
-bool hy_arch_hop_prepare(void *top, void *inherit);
-void *hy_arch_hop_inherited(void);
+bool hy_arch_hop_prepare(void *top);
+
+/* What a thread carries, whoever it makes run carries too. */
+void hy_arch_hop_carry(void *word);
+void *hy_arch_hop_carried(void);
 
 /* Ends the thread of what a hop saved at sp, after a call of last() there. */
 void hy_arch_hop_drop(void *sp, void (*last)(void));
 #else
-static inline bool hy_arch_hop_prepare(void *top, void *inherit)
+static inline bool hy_arch_hop_prepare(void *top)
 {
     (void)top;
-    (void)inherit;
     return true;
 }
 
-static inline void *hy_arch_hop_inherited(void)
+static inline void hy_arch_hop_carry(void *word)
+{
+    (void)word;
+}
+
+static inline void *hy_arch_hop_carried(void)
 {
     return NULL;
 }

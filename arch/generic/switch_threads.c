@@ -1,7 +1,8 @@
 /*
  * switch_threads.c - contexts where libc has no ucontext: each is a thread that
  * waits for its turn, and exactly one of those that switch to each other runs.
- * Slower by two futex calls and four of the signal mask a switch.
+ * Slower by four system calls a switch: two of the futex, two of the signal
+ * mask.
  *
  *      upper end of a made stack:   | struct context | until its thread begins,
  *                                   below it (a hop) or on a stack of its own
@@ -40,11 +41,11 @@ struct context {
     void *(*main)(void); /* a hop's */
     void (*entry)(void *arg, void *value); /* a switch's */
     void *arg;
-    void *inherited;
+    void *carried;
     sem_t *is_up; /* its thread waits */
 };
 
-static _Thread_local void *inherited;
+static _Thread_local void *carried;
 static _Thread_local bool has_turn;
 static _Thread_local sem_t turn;
 
@@ -61,27 +62,31 @@ static void wait_for(sem_t *sem)
         ;
 }
 
+/* All but faults: a switch may be where a stack ends. */
 static void block_signals(sigset_t *before)
 {
-    sigset_t all;
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    sigset_t most;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
+    sigfillset(&most);
+    for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&most, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &most, before);
 }
 
 /* The caller's signals are blocked; mask is what they were. */
 static void make_run(struct context *there, const sigset_t *mask)
 {
     there->rounding = fegetround();
+    there->carried = carried;
     if (there->is_new)
         there->mask = *mask;
     sem_post(there->turn);
 }
 
-/* Until somebody switches here. errno is this thread's own again. */
-static void await_turn(struct context *here)
+/* Somebody has switched here. errno is this thread's own again. */
+static void arrive(struct context *here)
 {
-    wait_for(here->turn);
     if (here->drop != NULL) {
         here->drop();
         pthread_exit(NULL);
@@ -89,6 +94,7 @@ static void await_turn(struct context *here)
     if (here->has_ended)
         pthread_join(here->ended, NULL);
     fesetround(here->rounding);
+    carried = here->carried;
     pthread_sigmask(SIG_SETMASK, &here->mask, NULL);
     errno = here->error;
 }
@@ -96,13 +102,14 @@ static void await_turn(struct context *here)
 static void *body(void *arg)
 {
     struct context *here = arg, *there;
+    sem_t *own = own_turn();
     sigset_t mask;
     int error;
 
-    inherited = here->inherited;
-    here->turn = own_turn();
+    here->turn = own;
     sem_post(here->is_up);
-    await_turn(here);
+    wait_for(own); /* here may be gone, if nobody switches to it */
+    arrive(here);
     if (here->main == NULL) {
         here->entry(here->arg, here->value);
         __builtin_trap();
@@ -171,7 +178,6 @@ void *hy_arch_context_make(void *stack, size_t bytes,
     c->main = NULL;
     c->entry = entry;
     c->arg = arg;
-    c->inherited = NULL;
     r = start_thread(c, bytes);
     errno = saved;
     return r == 0 ? c : NULL;
@@ -186,7 +192,8 @@ static void *exchange(void **from, struct context *there, void *value)
     block_signals(&here.mask);
     *from = &here;
     make_run(there, &here.mask);
-    await_turn(&here);
+    wait_for(here.turn);
+    arrive(&here);
     return here.value;
 }
 
@@ -199,20 +206,23 @@ void *hy_arch_switch(void **from, void *to, void *value)
 
 const unsigned char hy_arch_hop_resumed[] = {0};
 
-bool hy_arch_hop_prepare(void *top, void *inherit)
+bool hy_arch_hop_prepare(void *top)
 {
-    struct context *c = first_context(top);
-    int saved = errno, r;
+    int saved = errno;
+    int r = start_thread(first_context(top), 0);
 
-    c->inherited = inherit;
-    r = start_thread(c, 0);
     errno = saved;
     return r == 0;
 }
 
-void *hy_arch_hop_inherited(void)
+void hy_arch_hop_carry(void *word)
 {
-    return inherited;
+    carried = word;
+}
+
+void *hy_arch_hop_carried(void)
+{
+    return carried;
 }
 
 void hy_arch_hop(void **from, void *to, void *(*main)(void))

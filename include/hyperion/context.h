@@ -18,7 +18,8 @@
  * With HY_NO_ASM, where the C library has no ucontext (musl), a context is a
  * thread that waits for its turn. It keeps thread-local variables and a signal
  * mask of its own, runs on a stack of its own of that size, and stays until the
- * process ends.
+ * process ends. On it no fiber is running (hy_fiber_self is {0}), and a child
+ * of fork can switch to none but the one that forked.
  */
 #ifndef HYPERION_CONTEXT_H
 #define HYPERION_CONTEXT_H

@@ -5,7 +5,11 @@
  * A fiber runs until it waits, yields or returns. Once started it stays on its
  * thread (unless spawned with HY_FIBER_MIGRATE), and shares thread-local
  * variables with the other fibers there. Calls of this library that wait keep
- * errno and the C++ exception state for the fiber.
+ * errno and the C++ exception state for the fiber. Where contexts are threads
+ * (context.h) a fiber has a thread, and thread-local variables, of its own or
+ * of the fibers that ended before it; destructors of those run with no fiber at
+ * the thread's end, and clean-up handlers (pthread_cleanup_push) of a fiber
+ * that is discarded when its runtime ends.
  *
  * C++: exceptions may be thrown and caught in a fiber with any waiting between,
  * in catch blocks and destructors too. One that leaves the fiber's function has

@@ -41,8 +41,11 @@ enum {
 
 void hyi_report(const hy_runtime *rt, int level, const char *message)
 {
+    int saved = errno;
+
     if (rt->report.write != NULL)
         rt->report.write(rt->report.ctx, level, message);
+    errno = saved;
 }
 
 /* --- waking -----------------------------------------------------------------

@@ -641,23 +641,21 @@ static __attribute__((noinline)) struct hyi_worker *worker_again(void)
 /* What a worker has of the thread that it is on. */
 static void come_to_thread(struct hyi_worker *w)
 {
+    hyi_worker_self = w;
+    hyi_parker_self = &hyi_worker_parker;
     w->errno_at = &errno;
     w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : &w->no_cxx;
+    hy_arch_hop_carry(w);
 }
 
 /* The worker whose fiber begins here. */
 static struct hyi_worker *begin_stack(void)
 {
-    struct hyi_worker *w;
-
     if (!HY_ARCH_THREADS)
         return hyi_worker_self;
-    w = hy_arch_hop_inherited();
-    hyi_worker_self = w;
-    hyi_parker_self = &hyi_worker_parker;
-    come_to_thread(w);
+    come_to_thread(hy_arch_hop_carried());
     hyi_fault_thread_prepare(); /* without it, overflows are not reported */
-    return w;
+    return hyi_worker_self;
 }
 
 void hyi_worker_forget(void)
@@ -734,7 +732,7 @@ hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     if (HYI_NOTES)
         note_arrive(worker_again(), fake);
     if (HY_ARCH_THREADS)
-        come_to_thread(w);
+        come_to_thread(hy_arch_hop_carried());
 }
 
 static __attribute__((noinline)) void hop(struct hyi_worker *w,
@@ -774,7 +772,6 @@ static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
     *hyi_extra_of(f) = (struct hyi_fiber_extra){
         .fp_env = w->current->flags & HY_FIBER_FP_ENV ? w->fp_env
                                                       : hy_arch_fp_env_get()};
-    hyi_observe_begin(w, f);
 }
 
 /* An unstarted fiber gets a stack, and stays with this worker. */
@@ -822,8 +819,8 @@ static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
     return top;
 }
 
-/* The system has no thread for it now. The others go on, and it is tried again.
- */
+/* The system has no thread for it now. It is tried again after one of those
+   that are ready, if there is one, and after a rest otherwise. */
 static void put_off(struct hyi_worker *w, struct hyi_fiber *f)
 {
     static const _Atomic uint32_t never = 0;
@@ -839,7 +836,26 @@ static void put_off(struct hyi_worker *w, struct hyi_fiber *f)
     f->entry = w->start_entry; /* what a started fiber has no room for */
     f->arg = w->start_arg;
     start_later(w, f);
-    hyi_os_futex_wait(&never, 0, hyi_os_now() + PUT_OFF_NS, false);
+    w->tick = 1; /* time may pass */
+    w->streak = w->newest_first && w->woken != 0 ? 0 : STREAK_MOST - 1;
+    if (count_in(&w->ready) == 0 && w->ready.spill_first == NULL)
+        hyi_os_futex_wait(&never, 0, hyi_os_now() + PUT_OFF_NS, false);
+}
+
+/* Gives it a stack, and the thread that this may need; NULL: later. */
+static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    void *top = start(w, f);
+
+    if (HYI_UNLIKELY(!hy_arch_hop_prepare(top))) {
+        put_off(w, f);
+        return NULL;
+    }
+    if (HY_ARCH_THREADS)
+        w->put_off = false;
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        hyi_observe_begin(w, f);
+    return top;
 }
 
 /* Runs the next fiber, or the base; returns when the caller's turn comes. */
@@ -847,15 +863,10 @@ static void go(struct hyi_worker *w, struct hyi_fiber *next)
 {
     void *top = NULL;
 
-    while (next != NULL && is_unstarted(next)) {
-        top = start(w, next);
-        if (hy_arch_hop_prepare(top, w)) {
-            w->put_off = false;
-            break;
-        }
-        top = NULL;
-        put_off(w, next);
-        next = pick(w);
+    if (next != NULL && is_unstarted(next)) {
+        top = begin(w, next);
+        if (HYI_UNLIKELY(top == NULL))
+            next = NULL;
     }
     if (next == NULL)
         next = &w->base;
@@ -1199,11 +1210,9 @@ static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
 
     w->tick--;
     w->streak++;
-    top = start(w, f);
-    if (HYI_UNLIKELY(!hy_arch_hop_prepare(top, w))) {
-        put_off(w, f);
+    top = begin(w, f);
+    if (HYI_UNLIKELY(top == NULL))
         return hyi_join_parked(f, id, HY_FOREVER);
-    }
     hyi_waits_join(agent, id);
     park_here(w, self, &waiter);
     stack = atomic_load_explicit(&f->stack, memory_order_relaxed);
@@ -1310,8 +1319,6 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
     hyi_worker_look(w); /* a tracer that is there already sees the first pick */
     come_to_thread(w);
     hyi_note_thread(&w->base_note);
-    hyi_worker_self = w;
-    hyi_parker_self = &hyi_worker_parker;
 }
 
 void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
@@ -1319,6 +1326,7 @@ void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
     HYI_ASSERT(w->current == &w->base);
     hyi_worker_self = w->rt->stale ? NULL : before->worker;
     hyi_parker_self = w->rt->stale ? NULL : before->parker;
+    hy_arch_hop_carry(hyi_worker_self);
 }
 
 void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)

@@ -105,7 +105,7 @@ HY_TEST(check_switch, every_register_is_kept_over_hops)
         struct flow *f = &flow[beginning];
 
         *f = (struct flow){.seed = (uint64_t)beginning + 2};
-        HY_CHECK(hy_arch_hop_prepare(stacks[beginning] + STACK_BYTES, NULL));
+        HY_CHECK(hy_arch_hop_prepare(stacks[beginning] + STACK_BYTES));
         hy_arch_hop(&home.sp, stacks[beginning] + STACK_BYTES, hop_main);
         for (int i = 0; i < ROUNDS; i++)
             probe(&home, f);

@@ -62,11 +62,21 @@ static __attribute__((noinline)) int descend(volatile int depth)
 }
 
 static volatile int bottom;
+static size_t frame_bytes; /* not 0: each frame has so many, and switches */
+
+static __attribute__((noinline)) int descend_and_yield(volatile int depth)
+{
+    volatile char *block = __builtin_alloca(frame_bytes);
+
+    block[0] = (char)depth;
+    hy_fiber_yield();
+    return depth == 0 ? block[0] : descend_and_yield(depth - 1) + block[0];
+}
 
 static void overflow(void *arg)
 {
     (void)arg;
-    bottom = descend(1 << 20);
+    bottom = frame_bytes == 0 ? descend(1 << 20) : descend_and_yield(1 << 20);
 }
 
 static void on_fault(int sig)
@@ -117,6 +127,38 @@ HY_TEST(runtime_stack, an_overflow_is_reported_and_passed_on)
 #endif
     close(report_pipe[0]);
     close(report_pipe[1]);
+}
+
+/* Under a tool memory is not what it is, and a burst takes its time. */
+static bool is_watched(void)
+{
+#if defined(RUNNING_ON_VALGRIND)
+    if (RUNNING_ON_VALGRIND)
+        return true;
+#endif
+    return HY_TEST_SANITIZER;
+}
+
+/* Wherever the stack ends: in a frame of the fiber, or in the switch. */
+HY_TEST(runtime_stack, an_overflow_by_a_fiber_that_switches_is_reported)
+{
+    char text[128];
+    int status;
+
+    if (is_watched())
+        return;
+    for (frame_bytes = 32; frame_bytes < 1024; frame_bytes += 176) {
+        memset(text, 0, sizeof(text));
+        HY_CHECK_EQ(pipe(report_pipe), 0);
+        status = hy_test_child(overflow_in_a_child, &status);
+        HY_CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 42,
+                     "status %#x", (unsigned)status);
+        HY_CHECK(read(report_pipe[0], text, sizeof(text) - 1) > 0);
+        HY_CHECK_STR(text, "stack overflow in fiber \"deep\"");
+        close(report_pipe[0]);
+        close(report_pipe[1]);
+    }
+    frame_bytes = 0;
 }
 
 /* --- many -------------------------------------------------------------------
@@ -180,16 +222,6 @@ HY_TEST(runtime_stack, any_size_is_usable)
 
 /* --- memory -----------------------------------------------------------------
  */
-
-/* Under a tool memory is not what it is, and a burst takes its time. */
-static bool is_watched(void)
-{
-#if defined(RUNNING_ON_VALGRIND)
-    if (RUNNING_ON_VALGRIND)
-        return true;
-#endif
-    return HY_TEST_SANITIZER;
-}
 
 static uint64_t resident_bytes(void)
 {
