@@ -79,6 +79,13 @@ static void overflow(void *arg)
     bottom = frame_bytes == 0 ? descend(1 << 20) : descend_and_yield(1 << 20);
 }
 
+static void yield_for_ever(void *arg)
+{
+    (void)arg;
+    for (;;)
+        hy_fiber_yield();
+}
+
 static void on_fault(int sig)
 {
     (void)sig;
@@ -98,7 +105,8 @@ static void overflow_in_a_child(void *arg)
         signal(SIGSEGV, SIG_DFL);
     }
     rt = make(0);
-    hy_fiber_spawn(rt, nothing, NULL, NULL, NULL);
+    hy_fiber_spawn(rt, frame_bytes == 0 ? nothing : yield_for_ever, NULL, NULL,
+                   NULL);
     o.name = "deep";
     hy_fiber_spawn(rt, overflow, NULL, &o, NULL);
     hy_fiber_spawn(rt, nothing, NULL, NULL, NULL);
