@@ -100,9 +100,10 @@ typedef void (*hy_trace_function)(void *ctx, const char *hop, uint64_t what);
 /**
  * Lets function hear every tracepoint of this library in this process; NULL
  * silences them. (A runtime with HY_RUNTIME_TRACE records those that its fibers
- * pass, with or without a listener: observe.h.) It is called by whichever thread or fiber passes the point
- * and must neither block nor call back into the library. The listener of
- * before may still be running in another thread when this returns. Any thread.
+ * pass, with or without a listener: observe.h.) It is called by whichever
+ * thread or fiber passes the point and must neither block nor call back into
+ * the library. The listener of before may still be running in another thread
+ * when this returns. Any thread.
  */
 HY_API void hy_trace_set(hy_trace_function function, void *ctx);
 

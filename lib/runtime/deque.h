@@ -111,8 +111,8 @@ static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
     return f;
 }
 
-/* The oldest, by the owner, who wrote bottom and all cells himself. alone: there
-   are no thieves. */
+/* The oldest, by the owner, who wrote bottom and all cells himself. alone:
+   there are no thieves. */
 static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q, bool alone)
 {
     int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
