@@ -31,7 +31,7 @@ static void chan_send(struct passage *p)
     for (int i = 1; i <= ITEMS; i++) {
         int r = hy_chan_send(p->chan[0], &i, sim_deadline());
 
-        SIM_CHECK(r == 0 || r == -ETIMEDOUT || r == -ECANCELED);
+        SIM_CHECK(r == 0 || r == -ETIMEDOUT || r == -ECANCELED || r == -EPIPE);
         if (r == 0)
             atomic_fetch_add(&p->sent, i);
     }
@@ -49,6 +49,8 @@ static void chan_receive(struct passage *p)
         SIM_CHECK(r == 0 || r == -ETIMEDOUT || r == -EPIPE);
         if (r == 0)
             atomic_fetch_add(&p->received, item);
+        if (sim_draw(16) == 0) /* senders may be waiting */
+            SIM_CHECK_EQ(hy_chan_close(p->chan[0]), 0);
     }
 }
 

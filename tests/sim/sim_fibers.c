@@ -226,12 +226,19 @@ void sim_test_tree(void)
 struct handles {
     hy_runtime *rt;
     hy_fiber old[2];
-    atomic_int ended;
+    bool waits; /* the old ones end while the thread is at it */
+    atomic_int begun, ended;
 };
 
-static void end_at_once(void *arg)
+static void end_soon(void *arg)
 {
-    atomic_fetch_add((atomic_int *)arg, 1);
+    struct handles *h = arg;
+
+    while (h->waits && !atomic_load(&h->begun)) {
+        hy_fiber_yield();
+        sim_pause("sim_fibers.c");
+    }
+    atomic_fetch_add(&h->ended, 1);
 }
 
 static void must_not_be_cancelled(void *arg)
@@ -239,13 +246,14 @@ static void must_not_be_cancelled(void *arg)
     SIM_CHECK_EQ(hy_fiber_check(), 0);
     hy_fiber_yield();
     SIM_CHECK_EQ(hy_fiber_sleep(hy_after(sim_draw(200))), 0);
-    end_at_once(arg);
+    atomic_fetch_add((atomic_int *)arg, 1);
 }
 
 static void cancel_old(void *arg)
 {
     struct handles *h = arg;
 
+    atomic_store(&h->begun, 1);
     for (int i = 0; i < 2; i++) {
         int r = sim_draw(2) ? hy_fiber_cancel(h->old[i])
                             : hy_fiber_join(h->old[i], sim_deadline());
@@ -256,13 +264,12 @@ static void cancel_old(void *arg)
 
 void sim_test_reuse(void)
 {
-    struct handles h = {.rt = sim_runtime(2, 0)};
+    struct handles h = {.rt = sim_runtime(2, 0), .waits = sim_draw(2) == 0};
     hy_fiber fresh[3];
     int thread;
 
     for (int i = 0; i < 2; i++)
-        SIM_CHECK_EQ(
-            hy_fiber_spawn(h.rt, end_at_once, &h.ended, NULL, &h.old[i]), 0);
+        SIM_CHECK_EQ(hy_fiber_spawn(h.rt, end_soon, &h, NULL, &h.old[i]), 0);
     SIM_CHECK_EQ(hy_runtime_start(h.rt), 0);
     thread = sim_start(cancel_old, &h);
     for (int n = (int)sim_draw(3); h.ended < n;)
