@@ -49,8 +49,11 @@ static void chan_receive(struct passage *p)
         SIM_CHECK(r == 0 || r == -ETIMEDOUT || r == -EPIPE);
         if (r == 0)
             atomic_fetch_add(&p->received, item);
-        if (sim_draw(16) == 0) /* senders may be waiting */
-            SIM_CHECK_EQ(hy_chan_close(p->chan[0]), 0);
+        if (sim_draw(16) != 0)
+            continue;
+        SIM_CHECK_EQ(hy_chan_close(p->chan[0]), 0); /* senders may wait */
+        if (sim_draw(2) == 0)
+            break; /* and nobody receives any more */
     }
 }
 
@@ -65,8 +68,11 @@ static void chan_body(void *shared, int index)
 void sim_test_chan(void)
 {
     struct passage p = {{make_chan(), NULL}, 0, 0, 2};
+    int item;
 
     sim_crew(chan_body, &p, 3, sim_draw(4) == 0);
+    while (hy_chan_recv(p.chan[0], &item, HY_NOW) == 0)
+        p.received += item;
     SIM_CHECK_EQ(p.sent, p.received);
     SIM_CHECK_EQ(hy_chan_destroy(p.chan[0]), 0);
 }
