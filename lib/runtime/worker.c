@@ -898,19 +898,26 @@ static inline bool is_plain(const struct hyi_worker *w,
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
 }
 
+/* Apart, so that a plain yield keeps no register for it. */
+static __attribute__((noinline)) void yield_slowly(struct hyi_worker *w,
+                                                   struct hyi_fiber *f)
+{
+    if (roams(w, f)) {
+        w->yielded = f;
+        leave_for_base(w);
+        return;
+    }
+    push_ready(w, f);
+    go(w, pick(w));
+}
+
 void hyi_yield(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->current, *next;
     struct hyi_ready *q = &w->ready;
 
     if (HYI_UNLIKELY(!is_plain(w, f))) {
-        if (roams(w, f)) {
-            w->yielded = f;
-            leave_for_base(w);
-            return;
-        }
-        push_ready(w, f);
-        go(w, pick(w));
+        yield_slowly(w, f);
         return;
     }
     w->tick--;
