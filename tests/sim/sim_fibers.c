@@ -52,10 +52,9 @@ static void spawn_some(void *arg)
     struct tally *t = arg;
 
     for (int i = 0; i < 2; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(t->rt,
-                                    sim_draw(2) ? count_one : wait_and_count, t,
-                                    NULL, NULL),
-                     0);
+        SIM_CHECK_EQ(
+            sim_spawn(t->rt, sim_draw(2) ? count_one : wait_and_count, t, NULL),
+            0);
     hy_event_set(&t->gate);
 }
 
@@ -95,7 +94,7 @@ static void spawn_marks(void *arg)
 
     for (int i = 0; i < FIBERS; i++) {
         o[i] = (struct one){t, i};
-        SIM_CHECK_EQ(hy_fiber_spawn(NULL, mark, &o[i], NULL, NULL), 0);
+        SIM_CHECK_EQ(sim_spawn(NULL, mark, &o[i], NULL), 0);
         if (sim_draw(3) == 0)
             hy_fiber_yield();
     }
@@ -107,7 +106,7 @@ void sim_test_steal(void)
     struct tally t = {.rt = sim_runtime(2, HY_RUNTIME_CLOSED)};
 
     hy_wait_group_add(&t.all, FIBERS);
-    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, spawn_marks, &t, NULL, NULL), 0);
+    SIM_CHECK_EQ(sim_spawn(t.rt, spawn_marks, &t, NULL), 0);
     SIM_CHECK_EQ(hy_runtime_run(t.rt), 0);
     for (int i = 0; i < FIBERS; i++)
         SIM_CHECK_EQ(t.ran[i], 1);
@@ -123,7 +122,7 @@ static void keep_busy(void *arg)
 
     for (int i = 0; i < 2; i++) {
         hy_wait_group_add(&t->all, 1);
-        SIM_CHECK_EQ(hy_fiber_spawn(NULL, count_one, t, NULL, NULL), 0);
+        SIM_CHECK_EQ(sim_spawn(NULL, count_one, t, NULL), 0);
         while (atomic_load(&t->count) <= i)
             sim_pause("sim_fibers.c"); /* it neither waits nor yields */
     }
@@ -133,7 +132,7 @@ void sim_test_help(void)
 {
     struct tally t = {.rt = sim_runtime(2, 0)};
 
-    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, keep_busy, &t, NULL, NULL), 0);
+    SIM_CHECK_EQ(sim_spawn(t.rt, keep_busy, &t, NULL), 0);
     SIM_CHECK_EQ(hy_runtime_run(t.rt), 0);
     SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);
 }
@@ -181,8 +180,7 @@ static void grow(void *arg)
     if (n->depth > 0) {
         for (int i = 0; i < 2; i++) {
             child[i] = (struct node){n->depth - 1, 0, n->live, hy_fiber_self()};
-            SIM_CHECK_EQ(hy_fiber_spawn(NULL, grow, &child[i], NULL, &fiber[i]),
-                         0);
+            SIM_CHECK_EQ(sim_spawn(NULL, grow, &child[i], &fiber[i]), 0);
         }
         for (int i = 0; i < 2; i++)
             join_one(fiber[last_first ? 1 - i : i]);
@@ -209,7 +207,7 @@ void sim_test_tree(void)
     int thread = -1;
 
     SIM_CHECK_EQ(hy_runtime_start(t.rt), 0);
-    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, grow, &root, NULL, &fiber), 0);
+    SIM_CHECK_EQ(sim_spawn(t.rt, grow, &root, &fiber), 0);
     if (sim_draw(2) == 0)
         thread = sim_start(cancel_it, &fiber);
     SIM_CHECK_EQ(hy_fiber_join(fiber, HY_FOREVER), 0);
@@ -269,15 +267,14 @@ void sim_test_reuse(void)
     int thread;
 
     for (int i = 0; i < 2; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(h.rt, end_soon, &h, NULL, &h.old[i]), 0);
+        SIM_CHECK_EQ(sim_spawn(h.rt, end_soon, &h, &h.old[i]), 0);
     SIM_CHECK_EQ(hy_runtime_start(h.rt), 0);
     thread = sim_start(cancel_old, &h);
     for (int n = (int)sim_draw(3); h.ended < n;)
         sim_pause("sim_fibers.c"); /* slots are free by now */
     for (int i = 0; i < 3; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(h.rt, must_not_be_cancelled, &h.ended, NULL,
-                                    &fresh[i]),
-                     0);
+        SIM_CHECK_EQ(
+            sim_spawn(h.rt, must_not_be_cancelled, &h.ended, &fresh[i]), 0);
     for (int i = 0; i < 3; i++)
         SIM_CHECK_EQ(hy_fiber_join(fresh[i], HY_FOREVER), 0);
     sim_join(thread);
@@ -312,8 +309,7 @@ void sim_test_timers(void)
     hy_wait_group_add(&t.all, 3);
     SIM_CHECK_EQ(hy_runtime_start(t.rt), 0);
     for (int i = 0; i < 3; i++)
-        SIM_CHECK_EQ(
-            hy_fiber_spawn(t.rt, sleep_or_be_woken, &t, NULL, &fiber[i]), 0);
+        SIM_CHECK_EQ(sim_spawn(t.rt, sleep_or_be_woken, &t, &fiber[i]), 0);
     if (sim_draw(2) == 0)
         hy_fiber_cancel(fiber[0]);
     hy_event_set(&t.gate);
@@ -337,7 +333,7 @@ static void spawn_and_wait(void *arg)
 {
     struct tally *t = arg;
 
-    SIM_CHECK_EQ(hy_fiber_spawn(NULL, wait_for_stop, t, NULL, NULL), 0);
+    SIM_CHECK_EQ(sim_spawn(NULL, wait_for_stop, t, NULL), 0);
     wait_for_stop(arg);
 }
 
@@ -354,7 +350,7 @@ void sim_test_stop(void)
     int thread, r;
 
     for (int i = 0; i < 2; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, spawn_and_wait, &t, NULL, NULL), 0);
+        SIM_CHECK_EQ(sim_spawn(t.rt, spawn_and_wait, &t, NULL), 0);
     thread = sim_start(stop_it, &t);
     r = hy_runtime_run(t.rt);
     SIM_CHECK_EQ(r, -ECANCELED);
@@ -383,9 +379,7 @@ static void spawn_waiters(void *arg)
     hy_fiber *fiber = (hy_fiber *)(void *)(o + 1);
 
     for (int i = 0; i < o->index; i++)
-        SIM_CHECK_EQ(
-            hy_fiber_spawn(NULL, wait_for_cancel, o->tally, NULL, &fiber[i]),
-            0);
+        SIM_CHECK_EQ(sim_spawn(NULL, wait_for_cancel, o->tally, &fiber[i]), 0);
 }
 
 static void cancel_waiters(void *arg)
@@ -398,8 +392,7 @@ static void cancel_waiters(void *arg)
     hy_fiber spawner;
 
     for (int round = 0; round < 2; round++) {
-        SIM_CHECK_EQ(
-            hy_fiber_spawn(t->rt, spawn_waiters, &s.one, NULL, &spawner), 0);
+        SIM_CHECK_EQ(sim_spawn(t->rt, spawn_waiters, &s.one, &spawner), 0);
         SIM_CHECK_EQ(hy_fiber_join(spawner, HY_FOREVER), 0);
         for (int i = 0; i < s.one.index; i++) {
             SIM_CHECK_EQ(hy_fiber_cancel(s.fiber[i]), 0);
@@ -452,12 +445,11 @@ void sim_test_closed(void)
     void *never = NULL;
 
     for (int i = 0; i < 2; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, wait_at_gate, &t, NULL, NULL), 0);
-    SIM_CHECK_EQ(hy_fiber_spawn(t.rt, sleep_and_set, &t, NULL, NULL), 0);
+        SIM_CHECK_EQ(sim_spawn(t.rt, wait_at_gate, &t, NULL), 0);
+    SIM_CHECK_EQ(sim_spawn(t.rt, sleep_and_set, &t, NULL), 0);
     if (is_stuck) {
         never = calloc(1, sizeof(struct tally));
-        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, wait_for_cancel, never, NULL, NULL),
-                     0);
+        SIM_CHECK_EQ(sim_spawn(t.rt, wait_for_cancel, never, NULL), 0);
     }
     SIM_CHECK_EQ(hy_runtime_run(t.rt), is_stuck ? -EDEADLK : 0);
     SIM_CHECK_EQ(t.count, 2);
@@ -514,7 +506,7 @@ void sim_test_offload(void)
 
     SIM_CHECK_EQ(hy_offload_limit(1 + (unsigned)sim_draw(2), 500), 0);
     for (int i = 0; i < 3; i++)
-        SIM_CHECK_EQ(hy_fiber_spawn(t.rt, offload_one, &t, NULL, NULL), 0);
+        SIM_CHECK_EQ(sim_spawn(t.rt, offload_one, &t, NULL), 0);
     SIM_CHECK_EQ(hy_runtime_run(t.rt), 0);
     SIM_CHECK_EQ(t.ran[0], t.ran[1]);
     SIM_CHECK_EQ(hy_runtime_destroy(t.rt), 0);

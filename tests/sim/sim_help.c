@@ -24,6 +24,16 @@ hy_runtime *sim_runtime(unsigned workers, unsigned flags)
     return rt;
 }
 
+int sim_spawn(hy_runtime *rt, void (*entry)(void *), void *arg, hy_fiber *out)
+{
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    if (sim_draw(2) == 0)
+        return hy_fiber_spawn(rt, entry, arg, NULL, out);
+    o.flags = HY_FIBER_MIGRATE;
+    return hy_fiber_spawn(rt, entry, arg, &o, out);
+}
+
 hy_deadline sim_deadline(void)
 {
     switch (sim_draw(4)) {
@@ -57,8 +67,7 @@ void sim_crew(sim_body body, void *shared, int count, bool cancels)
         if (sim_draw(2) == 0)
             m->thread = sim_start(member_main, m);
         else
-            SIM_CHECK_EQ(hy_fiber_spawn(rt, member_main, m, NULL, &m->fiber),
-                         0);
+            SIM_CHECK_EQ(sim_spawn(rt, member_main, m, &m->fiber), 0);
     }
     if (cancels && member[0].fiber.id != 0)
         hy_fiber_cancel(member[0].fiber);

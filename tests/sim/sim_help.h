@@ -33,6 +33,9 @@ void sim_crew(sim_body body, void *shared, int count, bool cancels);
 /* Never, at once, or in up to 300 ns. */
 hy_deadline sim_deadline(void);
 
+/* As hy_fiber_spawn; half of them may change workers after their start. */
+int sim_spawn(hy_runtime *rt, void (*entry)(void *), void *arg, hy_fiber *out);
+
 hy_runtime *sim_runtime(unsigned workers, unsigned flags);
 
 #endif
