@@ -34,6 +34,7 @@ CHUNK_BYTES = 1 << 20
 LIST_MOST = 50
 BACKTRACES_MOST = 1000
 MISSING = (0, 0)
+SOURCES = r"(^|/)(lib/(base|ring|runtime)|arch/\w+)/[^/]+$"
 # Program counter, stack pointer, thread pointer, frame pointer; and on which
 # side of its thread pointer a thread's variables lie.
 MACHINES = {
@@ -515,19 +516,27 @@ def first_frame():
     return frame
 
 
+def is_ours(frame, ours):
+    """Is it the library's, which is in the file ours (None: the program)?"""
+    if (frame.name() or "").startswith(("hy_", "hyi_")):
+        return True
+    theirs = gdb.solib_name(frame.pc())
+    if ours is not None or theirs is not None:
+        return theirs == ours
+    symtab = frame.find_sal().symtab
+    return symtab is None or re.search(SOURCES, symtab.filename) is not None
+
+
 def users_frame():
-    """The frame that called the library, as far as names tell."""
-    frame = first_frame().older()
-    for _ in range(16):
-        if frame is None:
-            break
-        name = frame.name() or ""
-        caller = frame.older()
-        if name.startswith("hy_") and caller is not None and \
-                not (caller.name() or "").startswith(("hy_", "hyi_")):
-            return caller
-        frame = caller
-    return first_frame()
+    """The frame that called the library; else the one that a name ends."""
+    ours = gdb.solib_name(Selection.current.resumed)
+    after_names = first = frame = first_frame()
+    while frame is not None and is_ours(frame, ours):
+        named = re.match("hy_(?!arch_)", frame.name() or "") is not None
+        frame = frame.older()
+        if named and frame is not None and after_names == first:
+            after_names = frame
+    return frame or after_names
 
 
 def leave_selection(quietly=False):
