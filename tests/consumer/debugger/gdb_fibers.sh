@@ -136,7 +136,7 @@ print ((unsigned long(*)(void))hy_now)() > 0
 hyperion fiber
 bt -full
 hyperion fiber 0
-bt -4
+bt -9
 continue
 COMMANDS
     expect "hyperion bt deep" 'there is no process and no core file'
@@ -173,7 +173,7 @@ COMMANDS
     expect "hyperion fiber" '^fiber 0x[0-9a-f]+ "locks"'
     frames "bt -full" "locks"
     whole "bt -full"
-    frames "bt -4" "stop_here leads"
+    frames "bt -9" "stop_here leads"
     expect continue '6 of 6 ran to their end' 'exited normally'
 }
 
@@ -359,7 +359,7 @@ up
 info locals
 hyperion bt all
 hyperion fiber 0
-bt -4
+bt -9
 continue
 COMMANDS
     wait $! || wrong "the program was harmed:"
@@ -370,7 +370,7 @@ COMMANDS
     expect up ' descend \(depth='
     expect "info locals" 'here = 11'
     expect "hyperion bt all" ' deep ' ' locks ' ' sleeps ' ' spin ' 'will call'
-    frames "bt -4" "stop_here leads"
+    frames "bt -9" "stop_here leads"
     grep -q '6 of 6 ran to their end' printed.txt
 }
 
