@@ -772,6 +772,7 @@ static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
     *hyi_extra_of(f) = (struct hyi_fiber_extra){
         .fp_env = w->current->flags & HY_FIBER_FP_ENV ? w->fp_env
                                                       : hy_arch_fp_env_get()};
+    hyi_observe_begin(w, f);
 }
 
 /* An unstarted fiber gets a stack, and stays with this worker. */
@@ -853,8 +854,6 @@ static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
     }
     if (HY_ARCH_THREADS)
         w->put_off = false;
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
-        hyi_observe_begin(w, f);
     return top;
 }
 

@@ -9,6 +9,7 @@
  */
 #include "bench_fibers.h"
 
+#include <errno.h>
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
@@ -215,6 +216,7 @@ static void run(hy_runtime *rt)
 
 static struct {
     uint64_t fibers, begun, rounds, ready, start, end, ran;
+    hy_runtime *rt;
 } shared;
 
 static void yielder(void *arg)
@@ -261,6 +263,65 @@ static double yields_observed(void *load)
     const struct observed_load *l = (const struct observed_load *)load;
 
     return yields_under(&l->load, l->flags);
+}
+
+/* Two fibers pass a token back and forth, each wait with a deadline that does
+   not come, while the deadlines of many others are pending. */
+struct timed_load {
+    unsigned pending;
+    uint64_t rounds;
+};
+
+static hy_sem token[2];
+
+static void sleep_for_long(void *arg)
+{
+    (void)arg;
+    hy_fiber_sleep(hy_after(UINT64_C(3600000000000) + shared.ran++ * 977));
+}
+
+static void pass_token(void *arg)
+{
+    const struct timed_load *l = (const struct timed_load *)arg;
+    hy_deadline until = hy_after(UINT64_C(3600000000000));
+
+    while (shared.ran < l->pending)
+        hy_fiber_yield();
+    shared.start = bench_now();
+    for (uint64_t i = 0; i < l->rounds; i++) {
+        hy_sem_post(&token[1], 1);
+        if (hy_sem_wait(&token[0], until) != 0)
+            bench_wrong("timed wait");
+    }
+    shared.end = bench_now();
+    hy_runtime_stop(shared.rt);
+}
+
+static void return_token(void *arg)
+{
+    hy_deadline until = hy_after(UINT64_C(3600000000000));
+
+    (void)arg;
+    while (hy_sem_wait(&token[1], until) == 0)
+        hy_sem_post(&token[0], 1);
+}
+
+/* A wait of the two; the stop that ends the others is not in the time. */
+static double timed_waits(void *load)
+{
+    struct timed_load *l = (struct timed_load *)load;
+    hy_runtime *rt = runtime_of(1, 0);
+
+    memset(&shared, 0, sizeof(shared));
+    memset(token, 0, sizeof(token));
+    shared.rt = rt;
+    spawn(rt, pass_token, l, 0, 0);
+    spawn(rt, return_token, NULL, 0, 0);
+    for (unsigned i = 0; i < l->pending; i++)
+        spawn(rt, sleep_for_long, NULL, 0, 0);
+    if (hy_runtime_run(rt) != -ECANCELED || hy_runtime_destroy(rt) != 0)
+        bench_wrong("runtime");
+    return (double)(shared.end - shared.start) / (double)(2 * l->rounds);
 }
 
 static void nothing(void *arg)
@@ -877,6 +938,23 @@ static void rows_yield(void)
     row_observed(1000, "yield, 1,000 fibers, observed beside not");
 }
 
+static void row_timed(void)
+{
+    struct bench_row row = {.what = "wait with a deadline, woken by a fiber",
+                            .unit = "ns",
+                            .target = "constant, however many are pending",
+                            .repeats = 5};
+    uint64_t rounds = bench_scale(1000000);
+    struct timed_load few = {0, rounds};
+    struct timed_load many = {bench_is_quick() ? 10000 : 1000000, rounds};
+    struct bench_contender c[] = {
+        {"2 pending", timed_waits, &few, NULL},
+        {bench_is_quick() ? "10,000 more pending" : "1,000,000 more pending",
+         timed_waits, &many, NULL}};
+
+    bench_row_run(&row, c, COUNT(c));
+}
+
 int main(int argc, char **argv)
 {
     bench_begin(argc, argv, "fibers");
@@ -886,6 +964,7 @@ int main(int argc, char **argv)
     row_spawn();
     rows_skynet();
     rows_wake();
+    row_timed();
     rows_chan();
     bench_note("fcontext keeps the floating-point environment, "
                "hy_context_switch does not. Boost.Fiber runs on one thread "

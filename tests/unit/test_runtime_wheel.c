@@ -1,6 +1,8 @@
 /*
  * test_runtime_wheel.c - the timing wheel against a sorted array.
  */
+#include <stdlib.h>
+
 #include "hy_test.h"
 #include "wheel.h"
 
@@ -110,4 +112,32 @@ HY_TEST(runtime_wheel, the_ends_of_time)
     hyi_wheel_remove(&wheel, &past);
     HY_CHECK(hyi_wheel_pop(&wheel, UINT64_MAX) == &last);
     HY_CHECK_EQ(wheel.count, 0);
+}
+
+/* Each second one is taken out again; the others come in order. */
+HY_TEST(runtime_wheel, a_million_are_pending)
+{
+    enum { MILLION = 1000000 };
+    struct hyi_timer *many = calloc(MILLION, sizeof(*many)), *t;
+    uint64_t last = 0;
+    size_t popped = 0;
+
+    HY_CHECK(many != NULL);
+    memset(&wheel, 0, sizeof(wheel));
+    state = 11;
+    for (size_t i = 0; i < MILLION; i++) {
+        many[i].deadline = 1 + some_distance();
+        hyi_wheel_insert(&wheel, &many[i]);
+    }
+    HY_CHECK_EQ(hyi_wheel_count(&wheel), MILLION);
+    for (size_t i = 0; i < MILLION; i += 2)
+        hyi_wheel_remove(&wheel, &many[i]);
+    while ((t = hyi_wheel_pop(&wheel, UINT64_MAX)) != NULL) {
+        HY_CHECK(t->deadline >= last && (t - many) % 2 == 1);
+        last = t->deadline;
+        popped++;
+    }
+    HY_CHECK_EQ(popped, MILLION / 2);
+    HY_CHECK_EQ(hyi_wheel_count(&wheel), 0);
+    free(many);
 }
