@@ -155,6 +155,26 @@ static void end_at_once(void *arg)
     (void)arg;
 }
 
+/* Until a sample stands there that was begun after this call. */
+static void await_sample(const struct world *w)
+{
+    static hy_monitor_sample sample;
+    hy_deadline end = hy_after(UINT64_C(20000000000));
+    hy_monitor_reader *reader = NULL;
+    uint64_t first = 0, number = 0;
+
+    HY_CHECK_EQ(hy_monitor_attach(&reader, w->name), 0);
+    while ((first == 0 || number < first + 2) && hy_now() < end) {
+        sample.size = sizeof(sample);
+        number = hy_monitor_read(reader, &sample) == 0 ? sample.number : 0;
+        if (first == 0)
+            first = number;
+        hy_fiber_sleep(hy_after(1000000));
+    }
+    hy_monitor_detach(reader);
+    HY_CHECK(first != 0 && number >= first + 2);
+}
+
 static void set_up_flags(struct world *w, const char *what, unsigned flags)
 {
     hy_ring_options ring = {
@@ -186,7 +206,7 @@ static void set_up_flags(struct world *w, const char *what, unsigned flags)
         hy_monitor_watch(w->monitor, HY_MONITOR_PAGER, w->pager, "store"), 0);
     HY_CHECK_EQ(hy_monitor_watch(w->monitor, HY_MONITOR_RING, w->ring, "work"),
                 0);
-    hy_fiber_sleep(hy_after(40000000)); /* some samples */
+    await_sample(w);
 }
 
 static void set_up(struct world *w, const char *what)
@@ -229,7 +249,7 @@ HY_TEST(monitor_top, what_is_measured_is_shown)
 
     set_up(&w, "unmeasured");
     HY_CHECK_EQ(hy_runtime_run(w.runtime), 0);
-    hy_fiber_sleep(hy_after(40000000));
+    await_sample(&w);
     HY_CHECK_EQ(run_top("--once %s", w.name), 0);
     HY_CHECK(contains("no fiber has waited yet"));
     HY_CHECK(contains("times are not measured"));
@@ -241,7 +261,7 @@ HY_TEST(monitor_top, what_is_measured_is_shown)
     set_up_flags(&w, "measured", HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE);
     HY_CHECK_EQ(hy_fiber_spawn(w.runtime, wait_a_little, NULL, NULL, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(w.runtime), 0);
-    hy_fiber_sleep(hy_after(40000000));
+    await_sample(&w);
     HY_CHECK_EQ(run_top("--once %s", w.name), 0);
     HY_CHECK(contains("\nrun                3 "));
     HY_CHECK(contains("\nwait               1 "));
