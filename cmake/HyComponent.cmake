@@ -94,6 +94,9 @@ if(HY_OS STREQUAL "linux")
     if(HY_SDT_FOUND)
       set(probes "provider hyperion")
       target_compile_definitions(hy_flags INTERFACE HY_HAVE_SDT=1)
+      # The notes name symbols that the optimiser of a whole program drops.
+      set_source_files_properties("${PROJECT_SOURCE_DIR}/lib/runtime/probes.c"
+        PROPERTIES COMPILE_OPTIONS -fno-lto)
     endif()
   endif()
   set_property(GLOBAL APPEND PROPERTY HY_SUMMARY "probes for tracers: ${probes}")

@@ -44,7 +44,7 @@ enum { FORMAT = 1 };
     }
 #define FIELD(name, type, field)                                               \
     {                                                                          \
-        name, sizeof(((type *)0)->field),                                      \
+        name, sizeof(__typeof__(((type *)0)->field)),                          \
         {                                                                      \
             .number = offsetof(type, field)                                    \
         }                                                                      \
