@@ -132,8 +132,7 @@ static inline bool is_alone(const struct hyi_worker *w)
 /* May another worker take the fiber whenever it is ready? */
 static inline bool roams(const struct hyi_worker *w, const struct hyi_fiber *f)
 {
-    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) && !HY_ARCH_THREADS &&
-           !is_alone(w);
+    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) && !is_alone(w);
 }
 
 /* Where others may take it at once: it is on its stack no more, and nothing of
