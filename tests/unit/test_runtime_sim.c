@@ -348,9 +348,10 @@ HY_TEST(sim, no_memory)
     HY_CHECK_EQ(hy_sim_run(pass, NULL, NULL, &r), -ENOMEM);
     HY_CHECK_EQ(hy_fail_hits(), 1);
     hy_fail_none();
-    hy_fail_at(HY_FAIL_MMAP, 1, ENOMEM);
+    /* Tables are kept from runtime to runtime: then it is the stacks' turn. */
+    hy_fail_from(HY_FAIL_MMAP, 1, ENOMEM);
     HY_CHECK_EQ(hy_sim_run(pass, NULL, NULL, &r), -ENOMEM);
-    HY_CHECK_EQ(hy_fail_hits(), 1);
+    HY_CHECK(hy_fail_hits() >= 1);
     hy_fail_none();
     HY_CHECK_EQ(r.ran, 42);
     HY_CHECK_EQ(hy_sim_run(pass, NULL, NULL, &r), 0);
