@@ -3,7 +3,7 @@
 #   (gdb) source hyperion-gdb.py
 #   (gdb) hyperion fibers -state parked      who waits for what
 #   (gdb) hyperion fiber 0x40000007          backtrace, up, info locals in it
-#   (gdb) hyperion fiber 0                   back to the thread
+#   (gdb) hyperion fiber 0                   back to its worker's thread
 #   (gdb) hyperion bt all                    equal backtraces, counted
 #
 # For running processes and for core files: nothing is written to either. A
@@ -759,7 +759,7 @@ Usage: hyperion fiber [ID | NAME | EXPRESSION | 0]
 An expression may be a number or a hy_fiber. A fiber that runs is where its
 thread is. One that does not is shown as the callers of the frame in which its
 worker's thread has stopped; nothing of the process is changed. `hyperion fiber
-0' goes back to the thread, and so does letting the process run: go back by
+0' goes back to its worker's thread, and so does letting the process run: go back by
 yourself before next, step or finish. Without an argument: which is selected."""
 
     def __init__(self):
