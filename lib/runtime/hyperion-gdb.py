@@ -759,8 +759,9 @@ Usage: hyperion fiber [ID | NAME | EXPRESSION | 0]
 An expression may be a number or a hy_fiber. A fiber that runs is where its
 thread is. One that does not is shown as the callers of the frame in which its
 worker's thread has stopped; nothing of the process is changed. `hyperion fiber
-0' goes back to its worker's thread, and so does letting the process run: go back by
-yourself before next, step or finish. Without an argument: which is selected."""
+0' goes back to its worker's thread, and so does letting the process run: go
+back by yourself before next, step or finish. Without an argument: which is
+selected."""
 
     def __init__(self):
         super().__init__("hyperion fiber", gdb.COMMAND_STACK)

@@ -902,7 +902,6 @@ static void row_yield_huge(void)
         bench_row_skip(&row, "no huge pages here");
 }
 
-/* 100,000 fibers in the full form, on stacks of pages and of huge pages. */
 /* Probes without a tracer are in all of these. */
 static void row_observed(unsigned fibers, const char *what)
 {
