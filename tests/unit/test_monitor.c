@@ -464,12 +464,14 @@ HY_TEST(monitor, only_the_owner_has_access)
 
 /* --- dead, damaged, refused ----------------------------------------------- */
 
+/* Dies once something of it can be read. */
 static void publish_and_die(void *arg)
 {
-    hy_monitor *m = create(arg);
+    hy_monitor_reader *reader = NULL;
 
-    (void)m;
-    nap(30);
+    create(arg);
+    HY_CHECK_EQ(hy_monitor_attach(&reader, arg), 0);
+    HY_CHECK_EQ(read_soon(reader), 0);
     raise(SIGKILL);
 }
 
@@ -540,10 +542,11 @@ static void put(const char *name, const void *bytes, size_t count)
 
 static struct hyi_segment damaged;
 
-/* A copy of what a living process publishes. */
+/* A copy of what a living process publishes; one sample, so that none is
+ * written under it. */
 static void copy_living(const char *name)
 {
-    hy_monitor *m = create(name);
+    hy_monitor *m = create_slow(name, 60000);
     char path[HYI_SEGMENT_PATH];
     hy_monitor_reader *reader = NULL;
     int fd;
