@@ -21,8 +21,6 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ITEMS = 3, UNDECIDED = 9, WAITER = 2, CLOSED = 1 };
@@ -294,69 +292,30 @@ static bool timeout_step(struct state *s, const struct rules *r)
 static bool (*const steps[])(struct state *, const struct rules *) = {
     producer_step, consumer_step, closer_step, buffer_step, timeout_step};
 
-/* --- the explorer --------------------------------------------------------- */
+/* --- what is explored ----------------------------------------------------- */
 
-enum { TABLE = 1 << 20 };
+#include "explore.h"
 
-static struct state table[TABLE];
-static uint8_t used[TABLE];
-static struct state stack[TABLE];
-
-static bool is_new(const struct state *s)
+static struct state first_state(const struct rules *r)
 {
-    const unsigned char *b = (const unsigned char *)s;
-    uint64_t h = 14695981039346656037u;
-
-    for (size_t i = 0; i < sizeof(*s); i++)
-        h = (h ^ b[i]) * 1099511628211u;
-    for (h = (h ^ h >> 29) % TABLE; used[h]; h = (h + 1) % TABLE)
-        if (memcmp(&table[h], s, sizeof(*s)) == 0)
-            return false;
-    used[h] = 1;
-    table[h] = *s;
-    return true;
+    (void)r;
+    return (struct state){.final = UNDECIDED};
 }
 
-/* No thread can move. */
-static bool is_bad_end(const struct state *s, const struct rules *r)
+static bool step(struct state *s, const struct rules *r, size_t nth)
 {
+    return steps[nth](s, r);
+}
+
+static bool is_bad(const struct state *s, const struct rules *r, bool can_move)
+{
+    if (s->bad || can_move)
+        return s->bad;
     if (s->c_at != C_DONE || s->p_at != P_DONE)
         return true;
     if (r->may_close)
         return s->head != s->accepted;
     return s->head != ITEMS || s->accepted != ITEMS;
-}
-
-/* Number of bad states; *states gets how many there are. */
-static unsigned explore(const struct rules *r, unsigned *states)
-{
-    unsigned depth = 0, bad = 0;
-    struct state first = {0};
-
-    memset(used, 0, sizeof(used));
-    first.final = UNDECIDED;
-    is_new(&first);
-    stack[depth++] = first;
-    for (*states = 1; depth != 0;) {
-        struct state from = stack[--depth];
-        bool moved = false;
-
-        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-            struct state to = from;
-
-            if (from.bad || !steps[i](&to, r))
-                continue;
-            moved = true;
-            if (is_new(&to)) {
-                ++*states;
-                stack[depth++] = to;
-            }
-        }
-        bad += from.bad || (!moved && is_bad_end(&from, r));
-        if (*states > TABLE / 2)
-            abort();
-    }
-    return bad;
 }
 
 static const struct rules good[] = {
@@ -386,19 +345,6 @@ static const struct rules broken[] = {
 
 int main(void)
 {
-    unsigned states, bad;
-    int failed = 0;
-
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        bad = explore(&good[i], &states);
-        printf("%-32s %7u states, %u bad\n", good[i].name, states, bad);
-        failed |= bad != 0;
-    }
-    for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
-        bad = explore(&broken[i], &states);
-        printf("broken: %-24s %7u states, %u bad%s\n", broken[i].name, states,
-               bad, bad == 0 ? ": NOT FOUND" : "");
-        failed |= bad == 0;
-    }
-    return failed;
+    return explore_all(EXPLORE_COUNT(steps), good, EXPLORE_COUNT(good), broken,
+                       EXPLORE_COUNT(broken));
 }

@@ -20,9 +20,6 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* --- the protocol's rules, each of which can be broken -------------------- */
 
@@ -271,60 +268,29 @@ static const struct {
              {take_post, 1},   {take_fiber, 0},  {take_fiber, 1},
              {write_later, 0}, {write_later, 1}, {cancel, 0}};
 
-/* --- all states ----------------------------------------------------------- */
+/* --- what is explored ----------------------------------------------------- */
 
-enum { TABLE = 1 << 16 };
+#include "explore.h"
 
-static struct state seen[TABLE], stack[TABLE];
-static bool used[TABLE];
-
-static bool is_new(const struct state *s)
+static struct state first_state(const struct rules *r)
 {
-    const unsigned char *bytes = (const unsigned char *)s;
-    uint32_t hash = 2166136261u;
-    size_t at;
+    struct state s = {0};
 
-    for (size_t i = 0; i < sizeof(*s); i++)
-        hash = (hash ^ bytes[i]) * 16777619u;
-    for (at = hash % TABLE; used[at]; at = (at + 1) % TABLE)
-        if (memcmp(&seen[at], s, sizeof(*s)) == 0)
-            return false;
-    used[at] = true;
-    seen[at] = *s;
-    return true;
+    s.memory[WORKER] = r->used_slot ? 1 : NOBODY;
+    s.posted = s.in_inbox[1] = r->late_post;
+    s.w[1].at = W_LOOP;
+    return s;
 }
 
-static unsigned explore(const struct rules *r, unsigned *states)
+static bool step(struct state *s, const struct rules *r, size_t nth)
 {
-    unsigned depth = 0, bad = 0;
-    struct state first = {0};
+    return steps[nth].step(s, steps[nth].me, r);
+}
 
-    memset(used, 0, sizeof(used));
-    first.memory[WORKER] = r->used_slot ? 1 : NOBODY;
-    first.posted = first.in_inbox[1] = r->late_post;
-    first.w[1].at = W_LOOP;
-    is_new(&first);
-    stack[depth++] = first;
-    for (*states = 1; depth != 0;) {
-        struct state from = stack[--depth];
-        bool moved = false;
-
-        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-            struct state to = from;
-
-            if (from.bad || !steps[i].step(&to, steps[i].me, r))
-                continue;
-            moved = true;
-            if (is_new(&to)) {
-                ++*states;
-                stack[depth++] = to;
-            }
-        }
-        bad += from.bad || (!moved && from.cancelled && !from.ended);
-        if (*states > TABLE / 2)
-            abort();
-    }
-    return bad;
+static bool is_bad(const struct state *s, const struct rules *r, bool can_move)
+{
+    (void)r;
+    return s->bad || (!can_move && s->cancelled && !s->ended);
 }
 
 static const struct rules good[] = {
@@ -352,19 +318,6 @@ static const struct rules broken[] = {
 
 int main(void)
 {
-    unsigned states, bad;
-    int failed = 0;
-
-    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        bad = explore(&good[i], &states);
-        printf("%-32s %7u states, %u bad\n", good[i].name, states, bad);
-        failed |= bad != 0;
-    }
-    for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
-        bad = explore(&broken[i], &states);
-        printf("broken: %-24s %7u states, %u bad%s\n", broken[i].name, states,
-               bad, bad == 0 ? ": NOT FOUND" : "");
-        failed |= bad == 0;
-    }
-    return failed;
+    return explore_all(EXPLORE_COUNT(steps), good, EXPLORE_COUNT(good), broken,
+                       EXPLORE_COUNT(broken));
 }
