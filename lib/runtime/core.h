@@ -92,7 +92,7 @@ struct hyi_fiber {
     bool pinned;            /* spawned for one worker */
     bool cancellable;       /* the park under way */
     bool woken;             /* ready after a wait, not after a yield */
-    _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in worker.c */
+    _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in inbox.c */
     _Atomic uint8_t wait;   /* enum hyi_wait, while parked */
     int error;              /* errno, while it does not run */
 
@@ -423,8 +423,6 @@ void hyi_table_reset(hy_runtime *rt);
 /* --- worker.c ---------------------------------------------------------------
  */
 
-extern const struct hyi_parker hyi_worker_parker;
-
 void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index);
 void hyi_worker_deinit(struct hyi_worker *w);
 
@@ -442,6 +440,56 @@ void hyi_worker_forget(void);
 /* Runs fibers until none is ready, or the bound of a poll is reached. */
 void hyi_worker_run(struct hyi_worker *w);
 
+void hyi_yield(struct hyi_worker *w);
+
+/* The current fiber, which somebody will make ready, goes: the next one runs.
+   Returns when its turn comes. */
+void hyi_worker_next(struct hyi_worker *w);
+
+/* The same for one that roams. It may be continued by another worker. */
+void hyi_leave_for_base(struct hyi_worker *w);
+
+/* The rest of hy_fiber_join: for a fiber that has not started, when the caller
+   is one of the same worker and has no deadline, and for any. */
+int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id);
+int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until);
+
+uint64_t hyi_worker_now(struct hyi_worker *w);
+uint64_t hyi_random(struct hyi_worker *w);
+
+/* --- parker.c ---------------------------------------------------------------
+ */
+
+extern const struct hyi_parker hyi_worker_parker;
+
+/* Of a waiter that is a fiber: makes it ready. */
+void hyi_wake_fiber(struct hyi_waiter *waiter);
+
+/* --- queues.c ---------------------------------------------------------------
+ */
+
+/* An unstarted fiber that nobody may steal. */
+void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* A ready fiber that was taken from another worker. */
+void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* --- inbox.c ----------------------------------------------------------------
+ */
+
+/* Puts the reason into the inbox of the fiber's worker. */
+void hyi_post(struct hyi_fiber *f, unsigned reason);
+
+/* Gives what stands in the inbox of a worker without a thread to whom it may
+   concern: unstarted fibers to worker 0. */
+void hyi_worker_redirect(struct hyi_worker *w);
+
+/* Has each choice of a fiber looked at, if there is a reason to. */
+void hyi_worker_look(struct hyi_worker *w);
+
+/* Inbox, timers, a stop that was asked for. */
+void hyi_worker_service(struct hyi_worker *w);
+
 /* Which worker gets an unstarted fiber; w is the caller's, or NULL. target: a
    worker's index, or -1 for any. */
 struct hyi_worker *hyi_worker_for(hy_runtime *rt, struct hyi_worker *w,
@@ -454,34 +502,8 @@ void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
 /* The same for the worker that runs, and a fiber that any may run. */
 void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f);
 
-/* Gives what stands in the inbox of a worker without a thread to whom it may
-   concern: unstarted fibers to worker 0. */
-void hyi_worker_redirect(struct hyi_worker *w);
-
-/* An unstarted fiber that nobody may steal. */
-void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f);
-
-/* A ready fiber that was taken from another worker. */
-void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f);
-
-/* Puts the reason into the inbox of the fiber's worker. */
-void hyi_post(struct hyi_fiber *f, unsigned reason);
-
-/* Has each choice of a fiber looked at, if there is a reason to. */
-void hyi_worker_look(struct hyi_worker *w);
-
-/* Inbox, timers, a stop that was asked for. */
-void hyi_worker_service(struct hyi_worker *w);
-
-void hyi_yield(struct hyi_worker *w);
-
-/* The rest of hy_fiber_join: for a fiber that has not started, when the caller
-   is one of the same worker and has no deadline, and for any. */
-int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id);
-int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until);
-
-uint64_t hyi_worker_now(struct hyi_worker *w);
-uint64_t hyi_random(struct hyi_worker *w);
+/* --- fiber.c ----------------------------------------------------------------
+ */
 
 /* Cancels every live fiber. */
 void hyi_cancel_all(hy_runtime *rt);

@@ -22,7 +22,7 @@
  *
  * Invariant: a block is in the list that its counts tell (list_of).
  *
- * Upstream: stack.c, worker.c. Downstream: os.h.
+ * Upstream: stack.c, hop.h, queues.h. Downstream: os.h.
  */
 #include <errno.h>
 

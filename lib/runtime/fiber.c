@@ -9,7 +9,7 @@
  *
  * Invariant: nothing here touches a slot's owner-only fields unless the caller
  * is the fiber itself.
- * Upstream: users. Downstream: table.c, worker.c.
+ * Upstream: users. Downstream: table.c, worker.c, inbox.c.
  */
 #include "core.h"
 

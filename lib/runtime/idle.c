@@ -19,7 +19,7 @@
  * Invariant: between raising and lowering idle, under idle_lock, a worker
  * touches none of its queues; so when all are idle they hold still.
  *
- * Upstream: worker.c, runtime.c. Downstream: os.h.
+ * Upstream: worker.c, inbox.c, runtime.c. Downstream: os.h.
  */
 #include "core.h"
 

@@ -9,8 +9,8 @@
  * thread alone. A reader believes an event only if the worker had not come
  * round to its place by the time that it was copied.
  *
- * Upstream: worker.c, fiber.c, idle.c, users. Downstream: histogram.c,
- * probes.c, ticks.h.
+ * Upstream: worker.c, queues.h, inbox.c, fiber.c, idle.c, users. Downstream:
+ * histogram.c, probes.c, ticks.h.
  */
 #include "observer.h"
 

@@ -15,7 +15,7 @@
  * a slot that holds something without emptying it downwards. So no timer
  * stores where it is, and the lowest level holds the earliest.
  *
- * Upstream: worker.c. Downstream: nothing.
+ * Upstream: inbox.c, parker.c. Downstream: nothing.
  */
 #include "wheel.h"
 

@@ -1,6 +1,6 @@
 /*
  * model_spawn.c - a cancel of a fiber in the moment of its spawn (fiber.c,
- * worker.c), explored in every interleaving on a machine with store buffers.
+ * inbox.c), explored in every interleaving on a machine with store buffers.
  *
  *      spawner, worker 0                     canceller
  *      worker = 0    --> [store buffer]      life: LIVE -> LIVE | CANCELLED

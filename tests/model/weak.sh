@@ -28,7 +28,9 @@ inline:1 inline:2"
 scenarios_line=$(echo "$scenarios" | tr '\n' ' ')
 
 sources="lib/base/order.h lib/base/park.c lib/runtime/lock.h
-lib/runtime/deque.h lib/runtime/core.h lib/runtime/worker.c lib/runtime/idle.c
+lib/runtime/deque.h lib/runtime/core.h lib/runtime/queues.h lib/runtime/queues.c
+lib/runtime/inbox.c lib/runtime/parker.c lib/runtime/hop.h lib/runtime/hop.c
+lib/runtime/worker.c lib/runtime/idle.c
 lib/runtime/table.c lib/runtime/fiber.c lib/runtime/waits.h lib/runtime/waits.c
 lib/runtime/sync.c lib/runtime/chan.c lib/ring/ring_layout.h lib/ring/ring.c
 lib/ring/ring_wait.c lib/ring/ring_overwrite.c include/hyperion/inline/ring.h"
@@ -41,7 +43,10 @@ scenarios_of() {
     lib/runtime/lock.h) echo lock:1 lock:2 ;;
     lib/runtime/deque.h) echo deque:1 deque:2 deque:3 deque:4 idle:2 ;;
     lib/runtime/core.h) echo slot:5 slot:1 ;;
-    lib/runtime/worker.c) echo idle:3 fiber:1 slot:5 fiber:4 fiber:2 fiber:3 ;;
+    lib/runtime/queues.? | lib/runtime/inbox.c | lib/runtime/parker.c | \
+        lib/runtime/hop.? | lib/runtime/worker.c)
+        echo idle:3 fiber:1 slot:5 fiber:4 fiber:2 fiber:3
+        ;;
     lib/runtime/idle.c) echo idle:3 idle:2 ;;
     lib/runtime/table.c | lib/runtime/fiber.c)
         echo slot:1 slot:3 slot:6 slot:8 slot:2 slot:4 slot:5

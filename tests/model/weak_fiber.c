@@ -1,5 +1,5 @@
 /*
- * weak_fiber.c - a fiber that waits (worker.c), and who ends its wait: a wake
+ * weak_fiber.c - a fiber that waits (parker.c), and who ends its wait: a wake
  * by another thread, a deadline, a cancel, in any order, late wakers included.
  * The real worker runs: parker_park, its inbox, its timers, and its sleep
  * (idle.c); only the change of stacks is left out, since there is one fiber and

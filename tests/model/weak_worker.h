@@ -1,6 +1,6 @@
 /*
- * weak_worker.h - workers for models: worker.c, idle.c, wheel.c, table.c and
- * fiber.c as they are. Each worker is a thread of the model, with one fiber
+ * weak_worker.h - workers for models: worker.c, queues.c, inbox.c, parker.c,
+ * hop.c, idle.c, wheel.c, table.c and fiber.c as they are. Each worker is a thread of the model, with one fiber
  * that runs from the start.
  *
  *      parker_park -> go -> hop -> weak_hop, as the base: pick, idle, pick ...
@@ -17,6 +17,14 @@
 
 #define hy_arch_hop weak_hop
 static void weak_hop(void **from, void *to, void *(*main)(void));
+
+#include "../../lib/runtime/hop.c"
+
+#include "../../lib/runtime/queues.c"
+
+#include "../../lib/runtime/inbox.c"
+
+#include "../../lib/runtime/parker.c"
 
 #include "../../lib/runtime/worker.c"
 

@@ -69,7 +69,7 @@ bug lost_wake_up_lock lib/runtime/lock.h \
     'deadlock'
 
 # A poster looks for the sleeper before it has posted.
-bug lost_wake_up_post lib/runtime/worker.c \
+bug lost_wake_up_post lib/runtime/inbox.c \
     '/first = atomic_load_explicit(&w->inbox, memory_order_relaxed);/i\    hyi_worker_kick(w);
      /^    hyi_worker_kick(w);$/d' \
     'deadlock\|no end after'

@@ -1,0 +1,250 @@
+/*
+ * inbox.c - what reaches a worker from elsewhere: posts, timers, a stop.
+ *
+ *      any thread                            the worker
+ *        hyi_post: fiber.posted |= reason
+ *                  inbox = fiber -> ... <----- drain, every look: take_post
+ *                  kick, if it sleeps            SPAWN   to the unstarted
+ *                                                WAKE    to the ready
+ *                                                CANCEL  gives the wait up
+ *
+ * Invariant: a fiber stands in one inbox at most, once, from the moment that
+ * its posted word leaves zero until drain has set it back; later reasons are
+ * added to the word.
+ *
+ * Upstream: parker.c, fiber.c, runtime.c, worker.c. Downstream: queues.h,
+ * idle.c.
+ */
+#include <errno.h>
+
+#include "probes.h"
+#include "queues.h"
+
+enum {
+    TICK = 32 /* picks between two looks at the clock: under 1 ns each, where a
+                 read of it takes 25 */
+};
+
+/* --- posts -------------------------------------------------------------------
+ */
+
+/* Polled, a runtime has its first worker alone. What is read is there for ever,
+   so a poster may be late. */
+static bool has_thread(const struct hyi_worker *w)
+{
+    return w->index == 0 ||
+           atomic_load_explicit(&w->rt->active, memory_order_seq_cst) >
+               w->index;
+}
+
+void hyi_post(struct hyi_fiber *f, unsigned reason)
+{
+    struct hyi_worker *w;
+    struct hyi_fiber *first;
+
+    /* Release, and acquire in drain: what the poster did is seen by the fiber.
+       Not zero before: it stands in an inbox, and the drain will see this. */
+    if (atomic_fetch_or_explicit(&f->posted, (uint8_t)reason,
+                                 memory_order_acq_rel) != 0)
+        return;
+    w = atomic_load_explicit(&f->worker, memory_order_seq_cst);
+    first = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+    do {
+        f->inbox_next = first;
+        /* Sequentially consistent, as the sleep in idle.c: either this finds
+           the worker asleep, or the worker finds its inbox filled. */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &w->inbox, &first, f, memory_order_seq_cst, memory_order_relaxed));
+    hyi_worker_kick(w);
+    /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker
+       without a thread: either it finds the post, or this finds it. */
+    if (HYI_UNLIKELY(!has_thread(w)))
+        hyi_worker_redirect(w);
+}
+
+/* Makes a parked fiber run with a result, unless a wake was faster. */
+static void give_up(struct hyi_worker *w, struct hyi_fiber *f, int error)
+{
+    struct hyi_waiter *waiter =
+        atomic_load_explicit(&f->waiter, memory_order_relaxed);
+    uint32_t parked = HYI_WAITER_PARKED;
+
+    if (!atomic_compare_exchange_strong_explicit(
+            &waiter->state, &parked, HYI_WAITER_ARMED, memory_order_acq_rel,
+            memory_order_acquire))
+        return;
+    f->result = (uint8_t)error;
+    if (HYI_TRACED(wake))
+        hyi_observe_wake_probed(f);
+    hyi_ready_push_woken(w, f, NULL);
+}
+
+/* An unstarted fiber, or one that roams, may be stolen at any moment, and be
+   parked at its new worker by the time that its state is looked at: so the
+   worker is looked at once more after the state, and the life around both, lest
+   the slot be used again between them. Only this worker makes it ready again,
+   and so open to theft. Acquire: pairs with the release in parker_park. */
+static bool is_parked_here(const struct hyi_worker *w,
+                           const struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+
+    return atomic_load_explicit(&f->state, memory_order_acquire) ==
+               HY_FIBER_PARKED &&
+           atomic_load_explicit(&f->worker, memory_order_acquire) == w &&
+           hyi_generation(life) == hyi_generation(atomic_load_explicit(
+                                       &f->life, memory_order_relaxed));
+}
+
+static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
+                      unsigned reasons)
+{
+    /* A slot may have been used again meanwhile, by another worker. Partner:
+       the exchange in start, for a cancel that meets a theft. */
+    if (atomic_load_explicit(&f->worker, memory_order_seq_cst) != w) {
+        hyi_post(f, reasons);
+        return;
+    }
+    if (reasons & HYI_POST_SPAWN) {
+        if (HYI_UNLIKELY(w->special))
+            hyi_observe_arrived(w, f);
+        hyi_fresh_push(w, f);
+        return;
+    }
+    if (reasons & HYI_POST_WAKE) {
+        hyi_ready_push_woken(w, f, NULL);
+        return;
+    }
+    if (is_parked_here(w, f) && f->cancellable && hyi_fiber_is_cancelled(f))
+        give_up(w, f, ECANCELED);
+}
+
+static void drain(struct hyi_worker *w)
+{
+    struct hyi_fiber *f =
+        atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+    struct hyi_fiber *list = NULL;
+
+    while (f != NULL) { /* newest first: turned round */
+        struct hyi_fiber *next = f->inbox_next;
+
+        f->inbox_next = list;
+        list = f;
+        f = next;
+    }
+    while (list != NULL) {
+        f = list;
+        list = f->inbox_next; /* read before others may post it again */
+        take_post(
+            w, f,
+            atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel));
+    }
+    if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1 &&
+        hyi_deque_count(&w->deque) > 1)
+        hyi_notify(w->rt);
+}
+
+/* Nobody has started here, so a cancel alone finds nobody parked: whom it was
+   meant for has ended, or will see it at its first wait. */
+static bool is_of_no_use(const struct hyi_worker *w, const struct hyi_fiber *f,
+                         unsigned reasons)
+{
+    return reasons == HYI_POST_CANCEL && !has_thread(w) &&
+           atomic_load_explicit(&f->worker, memory_order_seq_cst) == w;
+}
+
+void hyi_worker_redirect(struct hyi_worker *w)
+{
+    struct hyi_fiber *f =
+        atomic_exchange_explicit(&w->inbox, NULL, memory_order_seq_cst);
+
+    while (f != NULL) {
+        struct hyi_fiber *next = f->inbox_next;
+        unsigned reasons =
+            atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
+
+        if (reasons & HYI_POST_SPAWN)
+            atomic_store_explicit(&f->worker, &w->rt->worker[0],
+                                  memory_order_seq_cst);
+        if (!is_of_no_use(w, f, reasons))
+            hyi_post(f, reasons);
+        f = next;
+    }
+}
+
+/* --- timers, stop ------------------------------------------------------------
+ */
+
+static void fire_timers(struct hyi_worker *w)
+{
+    uint64_t now = w->rt->seed != 0 ? w->virtual_now : hyi_os_now();
+    struct hyi_timer *timer;
+
+    while ((timer = hyi_wheel_pop(&w->wheel, now)) != NULL) {
+        struct hyi_fiber *f =
+            (struct hyi_fiber *)(void *)((char *)timer -
+                                         offsetof(struct hyi_fiber, timer));
+
+        give_up(w, f, ETIMEDOUT);
+    }
+}
+
+void hyi_worker_look(struct hyi_worker *w)
+{
+    w->special = w->bounded || w->rt->seed != 0 || hyi_is_observed(w);
+}
+
+void hyi_worker_service(struct hyi_worker *w)
+{
+    int asked = 1;
+
+    w->tick = TICK;
+    hyi_worker_look(w); /* a tracer may have come, or gone */
+    if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL)
+        drain(w);
+    if (hyi_wheel_count(&w->wheel) != 0)
+        fire_timers(w);
+    if (atomic_load_explicit(&w->rt->stop, memory_order_relaxed) == 1 &&
+        atomic_compare_exchange_strong(&w->rt->stop, &asked, 2))
+        hyi_cancel_all(w->rt);
+    if (w->bounded && w->poll_until != HY_FOREVER && w->picks_left == 0 &&
+        hyi_worker_now(w) >= w->poll_until)
+        w->bound_reached = true;
+}
+
+/* --- spawned fibers ----------------------------------------------------------
+ */
+
+struct hyi_worker *hyi_worker_for(hy_runtime *rt, struct hyi_worker *w,
+                                  int target)
+{
+    if (target >= 0)
+        return &rt->worker[(unsigned)target % rt->active];
+    return w != NULL ? w : &rt->worker[hyi_idle_worker(rt)];
+}
+
+static inline void hand_over(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    hyi_count(&w->spawned);
+    hyi_fresh_push(w, f);
+    if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1)
+        hyi_notify(w->rt);
+}
+
+void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    f->pinned = false;
+    hand_over(w, f);
+}
+
+void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
+                        struct hyi_fiber *f)
+{
+    if (w != NULL &&
+        atomic_load_explicit(&f->worker, memory_order_relaxed) == w) {
+        hand_over(w, f);
+        return;
+    }
+    atomic_fetch_add_explicit(&rt->foreign_spawned, 1, memory_order_relaxed);
+    hyi_post(f, HYI_POST_SPAWN);
+}

@@ -1,0 +1,218 @@
+/*
+ * queues.h - what a worker has to run, and in which order it is taken.
+ *
+ *      ready      ring: started, in their order -----> hyi_ready_take
+ *                 spill: a list, when the ring could not grow
+ *      deque      unstarted; others steal the oldest -> hyi_fresh_pop
+ *      fixed      unstarted, for this worker alone ---> hyi_fresh_pop
+ *      roaming    deque: ready, with HY_FIBER_MIGRATE; others take them
+ *
+ * Invariant: a fiber is in one of them at most, and in none while it runs or is
+ * parked. All are their worker's; others touch the deques alone.
+ *
+ * Upstream: worker.c, inbox.c, parker.c. Downstream: queues.c, deque.h.
+ */
+#ifndef HYI_QUEUES_H
+#define HYI_QUEUES_H
+
+#include "core.h"
+#include "observer.h"
+
+enum {
+    HYI_NEWEST_ABOVE = 32, /* unstarted fibers; fewer are taken oldest first */
+    HYI_STACKS_AHEAD = 3,
+    HYI_SLOTS_AHEAD = 6,
+    HYI_FRAME_BYTES = 256 /* of the switch, of hop, of who called it */
+};
+
+/* --- ready -------------------------------------------------------------------
+ */
+
+/* The owner's own indices, which others read: plain moves. */
+static inline uint32_t hyi_index_of(const _Atomic uint32_t *index)
+{
+    return atomic_load_explicit(index, memory_order_relaxed);
+}
+
+/* Where it was. */
+static inline uint32_t hyi_index_advance(_Atomic uint32_t *index)
+{
+    uint32_t at = hyi_index_of(index);
+
+    atomic_store_explicit(index, at + 1, memory_order_relaxed);
+    return at;
+}
+
+static inline uint32_t hyi_ready_count_own(const struct hyi_ready *q)
+{
+    return hyi_index_of(&q->tail) - hyi_index_of(&q->head);
+}
+
+static inline bool hyi_worker_is_alone(const struct hyi_worker *w)
+{
+    return atomic_load_explicit(&w->rt->active, memory_order_relaxed) == 1;
+}
+
+/* May another worker take the fiber whenever it is ready? */
+static inline bool hyi_roams(const struct hyi_worker *w,
+                             const struct hyi_fiber *f)
+{
+    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) && !hyi_worker_is_alone(w);
+}
+
+/* Never fails: a fiber that was woken must not be lost for want of memory. */
+void hyi_ready_append(struct hyi_ready *q, struct hyi_fiber *f);
+
+/* Where others may take it at once: it is on its stack no more, and nothing of
+   this worker refers to it. False for want of memory. */
+bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* Simulated: any of those in the ring may be first. */
+void hyi_ready_draw(struct hyi_worker *w);
+
+static inline void hyi_ready_push(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
+    if (hyi_roams(w, f) && hyi_roaming_offer(w, f))
+        return;
+    hyi_ready_append(&w->ready, f);
+}
+
+/* The lower end of a dense stack, found by an address of it without a look at
+   its descriptor. */
+static inline const char *hyi_dense_low_of(const struct hyi_fiber *f,
+                                           const void *sp)
+{
+    uint32_t low = f->top - ((uint32_t)1 << (f->class - HYI_STACK_DENSE +
+                                             HYI_STACK_DENSE_LOG2_MIN));
+
+    return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
+}
+
+/* Not above the top, where a neighbour's unused stack is: so many fibers need
+   what room there is in the caches. */
+static inline __attribute__((always_inline)) void
+hyi_prefetch_dense(const struct hyi_fiber *f, const char *sp)
+{
+    uint32_t room = f->top - (uint32_t)(uintptr_t)sp;
+
+    for (uint32_t i = 0; i < HYI_FRAME_BYTES; i += 64)
+        __builtin_prefetch(sp + (i < room ? i : 0));
+    __builtin_prefetch(hyi_dense_low_of(f, sp) - HYI_STACK_CANARY_BYTES);
+}
+
+/* The slot of a fiber six turns ahead, and the frames on the stack of the one
+   three ahead, whose slot has arrived by then. An unstarted fiber has a code
+   address there, which is harmless. Inlined by force: gcc takes a function that
+   only prefetches for one without effect, and removes its call. */
+static inline __attribute__((always_inline)) void
+hyi_prefetch_ahead(const struct hyi_ready *q)
+{
+    uint32_t head = hyi_index_of(&q->head);
+    const struct hyi_fiber *near;
+    const char *sp;
+
+    if (hyi_index_of(&q->tail) - head <= HYI_SLOTS_AHEAD)
+        return;
+    __builtin_prefetch(q->ring[(head + HYI_SLOTS_AHEAD) & q->mask]);
+    near = q->ring[(head + HYI_STACKS_AHEAD) & q->mask];
+    sp = near->sp;
+    if (HYI_UNLIKELY(near->flags & HYI_FIBER_CANARY)) {
+        hyi_prefetch_dense(near, sp);
+        return;
+    }
+    for (unsigned i = 0; i < HYI_FRAME_BYTES; i += 64)
+        __builtin_prefetch(sp + i);
+}
+
+/* waker: the fiber of this worker that does it, if it is one. */
+static inline void hyi_ready_push_woken(struct hyi_worker *w,
+                                        struct hyi_fiber *f,
+                                        const struct hyi_fiber *waker)
+{
+    if (HYI_UNLIKELY(w->special))
+        hyi_observe_wake(w, f, waker);
+    if (!hyi_roams(w, f)) {
+        f->woken = true;
+        w->woken++;
+    }
+    hyi_ready_push(w, f);
+}
+
+/* The longest ready; there is one in the ring. */
+static inline struct hyi_fiber *hyi_ready_take(struct hyi_worker *w)
+{
+    struct hyi_ready *q = &w->ready;
+    struct hyi_fiber *f = q->ring[hyi_index_advance(&q->head) & q->mask];
+
+    hyi_prefetch_ahead(q);
+    if (f->woken) {
+        f->woken = false;
+        w->woken--;
+    }
+    return f;
+}
+
+static inline struct hyi_fiber *hyi_ready_pop(struct hyi_worker *w)
+{
+    struct hyi_ready *q = &w->ready;
+    struct hyi_fiber *f = q->spill_first;
+
+    if (HYI_LIKELY(hyi_ready_count_own(q) != 0)) {
+        if (HYI_UNLIKELY(w->rt->seed != 0))
+            hyi_ready_draw(w);
+        return hyi_ready_take(w);
+    }
+    if (f == NULL)
+        return NULL;
+    q->spill_first = f->next;
+    if (f->woken) {
+        f->woken = false;
+        w->woken--;
+    }
+    return f;
+}
+
+/* --- unstarted ---------------------------------------------------------------
+ */
+
+/* Simulated, an unstarted fiber is drawn from among the ready ones. */
+static inline void hyi_fresh_push(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    if (HYI_UNLIKELY(w->rt->seed != 0))
+        hyi_ready_append(&w->ready, f);
+    else if (HYI_UNLIKELY(f->pinned || hyi_deque_push(&w->deque, f) != 0))
+        hyi_worker_fix(w, f);
+}
+
+/* Oldest first while there are few, so that siblings run in the order of their
+   spawning; newest first from the moment there are many until none is left, so
+   that a tree of forks is walked depth first and its leaves share a few warm
+   stacks. */
+static inline struct hyi_fiber *hyi_fresh_pop(struct hyi_worker *w)
+{
+    struct hyi_fiber *f = w->fixed_first;
+    bool alone = hyi_worker_is_alone(w);
+    int64_t count;
+
+    if (f != NULL) {
+        w->fixed_first = f->next;
+        return f;
+    }
+    count = hyi_deque_count(&w->deque);
+    if (count > HYI_NEWEST_ABOVE)
+        w->newest_first = true;
+    else if (count <= 0)
+        w->newest_first = false;
+    if (count <= 0)
+        return NULL;
+    return w->newest_first ? hyi_deque_pop(&w->deque, alone)
+                           : hyi_deque_take(&w->deque, alone);
+}
+
+static inline bool hyi_fresh_any(const struct hyi_worker *w)
+{
+    return w->fixed_first != NULL || hyi_deque_count(&w->deque) > 0;
+}
+
+#endif
