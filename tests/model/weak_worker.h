@@ -1,7 +1,7 @@
 /*
  * weak_worker.h - workers for models: worker.c, queues.c, inbox.c, parker.c,
- * hop.c, idle.c, wheel.c, table.c and fiber.c as they are. Each worker is a thread of the model, with one fiber
- * that runs from the start.
+ * hop.c, idle.c, wheel.c, table.c and fiber.c as they are. Each worker is a
+ * thread of the model, with one fiber that runs from the start.
  *
  *      parker_park -> go -> hop -> weak_hop, as the base: pick, idle, pick ...
  *                                      the fiber is picked: back, all the way
