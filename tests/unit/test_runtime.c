@@ -15,28 +15,9 @@
 
 #include "core.h"
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "arch.h"
 #include "os.h"
-
-enum { MS = 1000000 };
-
-static hy_runtime *make(unsigned workers, unsigned flags)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    o.flags = flags;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void run_to_the_end(hy_runtime *rt)
-{
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-}
 
 /* --- one after another ------------------------------------------------------
  */
@@ -52,7 +33,7 @@ static void write_twice(void *arg)
 
 HY_TEST(runtime, fibers_take_turns_in_the_order_of_spawning)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     trail[0] = '\0';
     HY_CHECK_EQ(hy_fiber_spawn(rt, write_twice, "a", NULL, NULL), 0);
@@ -81,7 +62,7 @@ static void keep_step(void *arg)
 /* A yield lets all others run first, those too that have not started. */
 HY_TEST(runtime, no_fiber_runs_ahead_of_a_crowd)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     memset(rounds_of, 0, sizeof(rounds_of));
     widest_lead = 0;
@@ -94,7 +75,7 @@ HY_TEST(runtime, no_fiber_runs_ahead_of_a_crowd)
 
 HY_TEST(runtime, an_empty_runtime_ends_at_once_and_runs_again)
 {
-    hy_runtime *rt = make(2, 0);
+    hy_runtime *rt = make(.workers = 2);
 
     trail[0] = '\0';
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
@@ -135,7 +116,7 @@ static void spawn_and_join(void *arg)
 
 HY_TEST(runtime, join_waits_for_the_end)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     joined = 0;
     HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_and_join, NULL, NULL, NULL), 0);
@@ -143,20 +124,15 @@ HY_TEST(runtime, join_waits_for_the_end)
     HY_CHECK_EQ(joined, 1);
 }
 
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
 HY_TEST(runtime, handles_of_a_destroyed_runtime_are_safe)
 {
     hy_fiber old[3], young;
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     for (int i = 0; i < 3; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, &old[i]), 0);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-    rt = make(1, 0);
+    rt = make(.workers = 1);
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, &young), 0);
     for (int i = 0; i < 3; i++) {
         HY_CHECK(old[i].id != young.id);
@@ -183,13 +159,9 @@ static void try_the_limit(void *arg)
 
 HY_TEST(runtime, spawning_past_the_limit)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt;
+    hy_runtime *rt = make(.workers = 1, .fibers_max = 5);
 
     joined = 0;
-    o.fibers_max = 5;
-    o.workers = 1;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, try_the_limit, NULL, NULL, NULL), 0);
     run_to_the_end(rt);
     HY_CHECK_EQ(joined, 1);
@@ -229,7 +201,7 @@ HY_TEST(runtime, bad_options_are_refused)
     HY_CHECK_EQ(hy_runtime_poll(NULL, HY_NOW), -EINVAL);
     HY_CHECK_EQ(hy_runtime_fd(NULL), -EINVAL);
     HY_CHECK_EQ(hy_runtime_trim(NULL), -EINVAL);
-    rt = make(1, 0);
+    rt = make(.workers = 1);
     HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), -EINVAL);
     HY_CHECK_EQ(hy_fiber_spawn(rt, NULL, NULL, NULL, NULL), -EINVAL);
     f.stack_bytes = 1000;
@@ -302,7 +274,7 @@ HY_TEST(runtime, cancel_ends_each_wait)
 {
     joined = 0;
     for (unsigned workers = 1; workers <= 2; workers++) {
-        hy_runtime *rt = make(workers, 0);
+        hy_runtime *rt = make(.workers = workers);
 
         HY_CHECK_EQ(hy_fiber_spawn(rt, cancel_a_child, NULL, NULL, NULL), 0);
         run_to_the_end(rt);
@@ -330,7 +302,7 @@ static void stop_own(void *arg)
 HY_TEST(runtime, stop_cancels_all)
 {
     for (unsigned workers = 1; workers <= 3; workers++) {
-        hy_runtime *rt = make(workers, 0);
+        hy_runtime *rt = make(.workers = workers);
         atomic_int cancelled = 0;
 
         for (int i = 0; i < 20; i++)
@@ -368,7 +340,7 @@ HY_TEST(runtime, a_signal_handler_may_stop)
     struct sigaction new = {.sa_handler = on_alarm}, old;
     atomic_int cancelled = 0;
 
-    stopped_by_signal = make(1, 0);
+    stopped_by_signal = make(.workers = 1);
     sigaction(SIGALRM, &new, &old);
     HY_CHECK_EQ(hy_fiber_spawn(stopped_by_signal, yield_until_cancelled, NULL,
                                NULL, NULL),
@@ -406,7 +378,7 @@ static void tree(void *arg)
 HY_TEST(runtime, a_tree_of_forks_and_joins)
 {
     for (unsigned workers = 1; workers <= 4; workers++) {
-        hy_runtime *rt = make(workers, 0);
+        hy_runtime *rt = make(.workers = workers);
         hy_runtime_stats s = {.size = sizeof(s)};
 
         HY_CHECK_EQ(hy_fiber_spawn(rt, tree, (void *)5, NULL, NULL), 0);
@@ -434,7 +406,7 @@ static void stay_on_one_thread(void *arg)
 
 HY_TEST(runtime, a_started_fiber_keeps_its_thread)
 {
-    hy_runtime *rt = make(3, 0);
+    hy_runtime *rt = make(.workers = 3);
     atomic_int done = 0;
 
     for (int i = 0; i < 60; i++)
@@ -453,7 +425,7 @@ static void note_thread(void *arg)
 
 HY_TEST(runtime, a_fiber_may_ask_for_its_worker)
 {
-    hy_runtime *rt = make(3, 0);
+    hy_runtime *rt = make(.workers = 3);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
 
     for (int i = 0; i < 3; i++) {
@@ -476,7 +448,7 @@ static void add_one(void *arg)
 
 HY_TEST(runtime, started_in_the_background)
 {
-    hy_runtime *rt = make(2, 0);
+    hy_runtime *rt = make(.workers = 2);
     atomic_int count = 0;
     hy_fiber last;
 
@@ -532,7 +504,7 @@ static void *set_soon(void *arg)
 
 HY_TEST(runtime, yielding_fibers_let_timers_and_threads_in)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_event event = {{0}};
     pthread_t thread;
 
@@ -561,19 +533,16 @@ static void keep_report(void *ctx, int level, const char *message)
 
 HY_TEST(runtime, total_deadlock_of_a_closed_runtime)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
     hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
     atomic_int none = 0;
-    hy_runtime *rt;
     hy_fiber stuck;
 
     for (unsigned workers = 1; workers <= 2; workers++) {
+        hy_runtime *rt = make(.workers = workers, .flags = HY_RUNTIME_CLOSED,
+                              .report.write = keep_report);
+
         reports = 0;
-        o.workers = workers;
-        o.flags = HY_RUNTIME_CLOSED;
-        o.report.write = keep_report;
         f.name = "stuck";
-        HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
         HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &none, &f, &stuck), 0);
         HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
         HY_CHECK_EQ(reports, 1);
@@ -602,12 +571,9 @@ static void sleep_long(void *arg)
 
 static void simulate(uint64_t seed, char *into)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt;
+    hy_runtime *rt = make(.seed = seed);
 
     order[0] = '\0';
-    o.seed = seed;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_runtime_start(rt), -ENOTSUP);
     for (const char *name = "abcde"; *name != '\0'; name++) {
         static char names[5][2];
@@ -616,8 +582,7 @@ static void simulate(uint64_t seed, char *into)
         own[0] = *name;
         HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, own, NULL, NULL), 0);
     }
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     strcpy(into, order);
 }
 
@@ -654,7 +619,7 @@ static void count_rounds(void *arg)
 
 HY_TEST(runtime, polled_by_a_loop)
 {
-    hy_runtime *rt = make(2, 0);
+    hy_runtime *rt = make(.workers = 2);
     int rounds = 0, more;
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
 
@@ -681,7 +646,7 @@ static void stop_at_once(void *arg)
 /* A stop that comes after the last look at it is told, not lost. */
 HY_TEST(runtime, a_stop_from_within_a_poll)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     struct pollfd readable = {.events = POLLIN};
     atomic_int cancelled = 0;
 
@@ -706,7 +671,7 @@ static void wait_for_event(void *arg)
 /* A loop that only ever polls at once is told all the same. */
 HY_TEST(runtime, a_poll_at_once_finds_a_deadlock)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     hy_event event = {{0}};
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, wait_for_event, &event, NULL, NULL), 0);
@@ -719,12 +684,9 @@ HY_TEST(runtime, a_poll_at_once_finds_a_deadlock)
 
 HY_TEST(runtime, a_poll_at_once_lets_virtual_time_jump)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
     int rounds = 0, calls = 0;
-    hy_runtime *rt;
+    hy_runtime *rt = make(.seed = 1);
 
-    o.seed = 1;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, count_rounds, &rounds, NULL, NULL), 0);
     while (hy_runtime_poll(rt, HY_NOW) == 1 && calls < 100)
         calls++;
@@ -736,7 +698,7 @@ HY_TEST(runtime, a_poll_at_once_lets_virtual_time_jump)
 /* A started fiber keeps its worker; a poll has the first one only. */
 HY_TEST(runtime, a_poll_leaves_the_fibers_of_other_workers)
 {
-    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 2, .flags = HY_RUNTIME_CLOSED);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     hy_event event = {{0}};
 
@@ -752,16 +714,13 @@ HY_TEST(runtime, a_poll_leaves_the_fibers_of_other_workers)
    too, and now it posts. The fibers to come in that slot are none the worse. */
 HY_TEST(runtime, a_poll_after_a_late_post_to_another_worker)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    /* One slot for all. */
+    hy_runtime *rt = make(.workers = 2, .fibers_max = 1);
     hy_fiber_options second = HY_FIBER_OPTIONS_INIT;
     atomic_int cancelled = 0;
-    hy_runtime *rt;
     hy_fiber fiber;
 
-    o.workers = 2;
-    o.fibers_max = 1; /* one slot for all */
     second.worker = 2;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &second, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(hy_runtime_poll(rt, HY_NOW), 0);
@@ -798,7 +757,7 @@ HY_TEST(runtime, want_of_memory_leaves_errno)
         HY_CHECK(rt == NULL);
         hy_fail_none();
     }
-    rt = make(1, 0);
+    rt = make(.workers = 1);
     o.name = "named";
     hy_fail_at(HY_FAIL_MALLOC, 1, ENOMEM);
     errno = 17;
@@ -812,7 +771,7 @@ HY_TEST(runtime, want_of_memory_leaves_errno)
 /* Where memory is locked, a runtime's slots cannot be given back. */
 HY_TEST(runtime, slots_that_cannot_be_given_back_are_clean_all_the_same)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     atomic_int count = 0;
     hy_fiber old;
 
@@ -822,7 +781,7 @@ HY_TEST(runtime, slots_that_cannot_be_given_back_are_clean_all_the_same)
     HY_CHECK(hy_fail_hits() > 0);
     hy_fail_none();
     HY_CHECK_EQ(hy_fiber_join(old, HY_FOREVER), 0);
-    rt = make(1, HY_RUNTIME_CLOSED);
+    rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     HY_CHECK_EQ(hy_fiber_spawn(rt, add_one, &count, NULL, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(count, 1);
@@ -877,7 +836,7 @@ static void look_at_all(void *arg)
 
 HY_TEST(runtime, each_fiber_is_shown)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     atomic_int count = 0;
 
@@ -930,14 +889,11 @@ static void *read_counts(void *arg)
 
 HY_TEST(runtime, counts_are_read_while_workers_run)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
     hy_runtime_stats s = {.size = sizeof(s)};
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = 2);
     pthread_t thread;
     void *wrong;
 
-    o.workers = 2;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     atomic_store(&counting, 1);
     HY_CHECK_EQ(pthread_create(&thread, NULL, read_counts, rt), 0);
     for (int i = 0; i < COUNTED; i++)
@@ -954,7 +910,7 @@ HY_TEST(runtime, counts_are_read_while_workers_run)
 
 HY_TEST(runtime, errno_belongs_to_the_fiber)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     errno_seen = 0;
     errno = 55;
@@ -1009,7 +965,7 @@ static void look_at_times(void *arg)
 
 HY_TEST(runtime, times_are_measured_when_asked_for)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
 
     joined = 0;
     HY_CHECK_EQ(hy_fiber_spawn(rt, busy_then_wait, NULL, NULL, &measured), 0);
@@ -1038,7 +994,7 @@ static void round_to_nearest(void *arg)
 
 HY_TEST(runtime, a_floating_point_environment_of_its_own)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     int up = 0, nearest = 0, own = 0;
 
@@ -1058,7 +1014,7 @@ HY_TEST(runtime, a_floating_point_environment_of_its_own)
 
 static void run_another(void *arg)
 {
-    hy_runtime *inner = make(1, 0);
+    hy_runtime *inner = make(.workers = 1);
     hy_fiber self = hy_fiber_self();
     atomic_int *count = arg;
 
@@ -1071,7 +1027,7 @@ static void run_another(void *arg)
 
 HY_TEST(runtime, a_fiber_may_run_another_runtime)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     atomic_int count = 0;
 

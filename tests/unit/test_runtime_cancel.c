@@ -20,7 +20,7 @@
 
 #include "core.h"
 #include "fault.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "os.h"
 
 /* --- before the hand-over ---------------------------------------------------
@@ -108,25 +108,15 @@ static void spawn_victim(void *arg)
     HY_CHECK_EQ(r, 0);
 }
 
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
 /* Leaves behind a slot whose last fiber was another worker's. */
 static void use_slot(void)
 {
-    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
-
-    o.worker = 2;
-    HY_CHECK_EQ(hy_fiber_spawn(window.rt, nothing, NULL, &o, NULL), 0);
+    spawn_on(window.rt, 2, nothing, NULL);
     HY_CHECK_EQ(hy_runtime_run(window.rt), 0);
 }
 
 static void spawn_in_window(bool used_slot, bool from_fiber)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_fiber_options fixed = HY_FIBER_OPTIONS_INIT;
     size_t page = hyi_os_page_bytes();
     pthread_t thread;
     void *memory;
@@ -135,16 +125,13 @@ static void spawn_in_window(bool used_slot, bool from_fiber)
     HY_CHECK_EQ(hyi_os_reserve(&memory, page, HYI_OS_NONE, NULL, false), 0);
     HY_CHECK_EQ(hyi_fault_attach(memory, page, be_in_window, memory), 0);
     window.out = memory;
-    fixed.worker = 1;
-    o.workers = used_slot ? 2 : 1;
-    o.fibers_max = 4; /* so few that a slot is used again at once */
-    HY_CHECK_EQ(hy_runtime_init(&window.rt, &o), 0);
+    /* So few that a slot is used again at once. */
+    window.rt = make(.workers = used_slot ? 2 : 1, .fibers_max = 4);
     if (used_slot)
         use_slot();
     HY_CHECK_EQ(pthread_create(&thread, NULL, cancel_in_window, NULL), 0);
     if (from_fiber) /* of the victim's worker, which cannot look meanwhile */
-        HY_CHECK_EQ(hy_fiber_spawn(window.rt, spawn_victim, NULL, &fixed, NULL),
-                    0);
+        spawn_on(window.rt, 1, spawn_victim, NULL);
     else
         spawn_victim(NULL);
     HY_CHECK_EQ(hy_runtime_run(window.rt), 0);
@@ -215,12 +202,9 @@ static void check_slots(hy_runtime *rt)
 
 static void end_among_cancels(void)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber f[SLEEPERS];
 
-    o.workers = 1;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     check_slots(rt);
     for (int i = 0; i < SLEEPERS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, NULL, NULL, &f[i]), 0);
@@ -241,15 +225,12 @@ static void *destroy(void *rt)
 HY_TEST(runtime_cancel, a_runtime_does_not_end_inside_a_cancel)
 {
     static const _Atomic uint32_t never = 0;
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL, *same;
+    hy_runtime *rt = make(.workers = 1), *same;
     struct hyi_fiber *slot;
     pthread_t thread;
     hy_fiber f;
 
     atomic_store(&over, 0);
-    o.workers = 1;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_long, NULL, NULL, &f), 0);
     slot = hyi_fiber_find(f, &same);
     atomic_fetch_add(&rt->cancelling, 1);
@@ -261,7 +242,7 @@ HY_TEST(runtime_cancel, a_runtime_does_not_end_inside_a_cancel)
     atomic_fetch_sub(&rt->cancelling, 1);
     pthread_join(thread, NULL);
     HY_CHECK_EQ(hy_fiber_cancel(f), -ESRCH);
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    rt = make(.workers = 1);
     check_slots(rt);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }

@@ -11,9 +11,7 @@
 #include <hyperion/runtime.h>
 
 #include "fail.h"
-#include "hy_test.h"
-
-enum { MS = 1000000 };
+#include "runtime_test.h"
 
 static hy_chan *chan_of(size_t item_bytes, size_t capacity)
 {
@@ -26,36 +24,12 @@ static hy_chan *chan_of(size_t item_bytes, size_t capacity)
     return chan;
 }
 
-static hy_chan_stats stats_of(hy_chan *chan)
+static hy_chan_stats chan_stats(hy_chan *chan)
 {
     hy_chan_stats s = {.size = sizeof(s)};
 
     HY_CHECK_EQ(hy_chan_stats_get(chan, &s), 0);
     return s;
-}
-
-static hy_runtime *make(unsigned workers)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static hy_fiber spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
-{
-    hy_fiber f = {0};
-
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, &f), 0);
-    return f;
-}
-
-static void run_to_the_end(hy_runtime *rt)
-{
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
 /* --- bad input ------------------------------------------------------------ */
@@ -179,8 +153,8 @@ HY_TEST(runtime_chan, items_come_whole_and_in_order)
 
             HY_CHECK_EQ(hy_chan_capacity(chan), capacity);
             pass_through(chan, bytes[i], capacity);
-            HY_CHECK_EQ(stats_of(chan).item_bytes, bytes[i]);
-            HY_CHECK_EQ(stats_of(chan).capacity, capacity);
+            HY_CHECK_EQ(chan_stats(chan).item_bytes, bytes[i]);
+            HY_CHECK_EQ(chan_stats(chan).capacity, capacity);
             HY_CHECK_EQ(hy_chan_destroy(chan), 0);
         }
 }
@@ -195,7 +169,7 @@ HY_TEST(runtime_chan, a_local_channel_needs_no_lock)
     o.flags = HY_CHAN_LOCAL;
     HY_CHECK_EQ(hy_chan_create(&chan, &o), 0);
     pass_through(chan, 8, 4);
-    HY_CHECK_EQ(stats_of(chan).flags, HY_CHAN_LOCAL);
+    HY_CHECK_EQ(chan_stats(chan).flags, HY_CHAN_LOCAL);
     HY_CHECK_EQ(hy_chan_destroy(chan), 0);
 }
 
@@ -265,16 +239,16 @@ static void hand_over(void *arg)
 
 HY_TEST(runtime_chan, without_capacity_it_hands_over)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     start_at(chan_of(8, 0));
     spawn(rt, hand_over, NULL);
     run_to_the_end(rt);
     HY_CHECK_EQ(at.checks, 1);
-    HY_CHECK_EQ(stats_of(at.chan).sent, 2);
-    HY_CHECK_EQ(stats_of(at.chan).received, 2);
-    HY_CHECK_EQ(stats_of(at.chan).send_waits, 1);
-    HY_CHECK_EQ(stats_of(at.chan).recv_waits, 1);
+    HY_CHECK_EQ(chan_stats(at.chan).sent, 2);
+    HY_CHECK_EQ(chan_stats(at.chan).received, 2);
+    HY_CHECK_EQ(chan_stats(at.chan).send_waits, 1);
+    HY_CHECK_EQ(chan_stats(at.chan).recv_waits, 1);
     HY_CHECK_EQ(hy_chan_destroy(at.chan), 0);
 }
 
@@ -284,7 +258,7 @@ static void serve_receivers(void *arg)
     for (int i = 0; i < 3; i++)
         spawn(NULL, recv_one, NULL);
     hy_fiber_yield();
-    HY_CHECK_EQ(stats_of(at.chan).waiting, 3);
+    HY_CHECK_EQ(chan_stats(at.chan).waiting, 3);
     for (uint64_t item = '1'; item <= '4'; item++)
         HY_CHECK_EQ(hy_chan_send(at.chan, &item, HY_NOW), 0);
     /* The fourth stays: the others have theirs, though none has run yet. */
@@ -303,7 +277,7 @@ static void serve_senders(void *arg)
     for (int i = 0; i < 5; i++)
         spawn(NULL, send_one, (void *)(uintptr_t)&letters[i]);
     hy_fiber_yield();
-    HY_CHECK_EQ(stats_of(at.chan).waiting, 4);
+    HY_CHECK_EQ(chan_stats(at.chan).waiting, 4);
     for (int i = 0; i < 5; i++) {
         HY_CHECK_EQ(hy_chan_recv(at.chan, &item, HY_NOW), 0);
         HY_CHECK_EQ(item, letters[i]);
@@ -319,7 +293,7 @@ HY_TEST(runtime_chan, waiters_are_served_in_order)
     void (*const entry[])(void *) = {serve_receivers, serve_senders};
 
     for (int i = 0; i < 2; i++) {
-        hy_runtime *rt = make(1);
+        hy_runtime *rt = make(.workers = 1);
 
         start_at(chan_of(8, 1));
         spawn(rt, entry[i], NULL);
@@ -347,13 +321,13 @@ static void wait_in_vain(void *arg)
     HY_CHECK(hy_now() - start >= 2 * MS);
     HY_CHECK_EQ(hy_chan_recv(at.chan, &item, 1), 0);
     HY_CHECK_EQ(hy_chan_recv(at.chan, &item, HY_NOW), -ETIMEDOUT);
-    HY_CHECK_EQ(stats_of(at.chan).waiting, 0);
+    HY_CHECK_EQ(chan_stats(at.chan).waiting, 0);
     at.checks++;
 }
 
 HY_TEST(runtime_chan, deadlines_hold_for_fibers_and_threads)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     start_at(chan_of(8, 1));
     spawn(rt, wait_in_vain, NULL);
@@ -380,7 +354,7 @@ static void be_cancelled(void *arg)
     hy_fiber_shield(0);
     HY_CHECK_EQ(hy_chan_recv(at.chan, &item, HY_FOREVER), 0);
     HY_CHECK_EQ(item, 7);
-    HY_CHECK_EQ(stats_of(at.chan).waiting, 0);
+    HY_CHECK_EQ(chan_stats(at.chan).waiting, 0);
     at.checks++;
 }
 
@@ -415,7 +389,7 @@ static void cancel_them(void *arg)
 
 HY_TEST(runtime_chan, a_cancelled_fiber_does_not_wait)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     start_at(chan_of(8, 1));
     spawn(rt, cancel_them, NULL);
@@ -442,21 +416,16 @@ static void recv_for_ever(void *arg)
 HY_TEST(runtime_chan, a_deadlock_is_reported_with_its_reason)
 {
     static char log[512];
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED,
+                          .report = {keep_message, log});
 
     log[0] = '\0';
-    o.workers = 1;
-    o.flags = HY_RUNTIME_CLOSED;
-    o.report = (hy_report){keep_message, log};
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     start_at(chan_of(8, 1));
     spawn(rt, recv_for_ever, NULL);
     HY_CHECK_EQ(hy_runtime_run(rt), -EDEADLK);
     HY_CHECK(strstr(log, "chan recv") != NULL);
     HY_CHECK_EQ(hy_chan_close(at.chan), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     HY_CHECK_EQ(hy_chan_destroy(at.chan), 0);
 }
 
@@ -502,10 +471,10 @@ static void close_upon_them(void *arg)
     for (int i = 0; i < 3; i++)
         spawn(NULL, send_to_closed, NULL);
     hy_fiber_yield();
-    HY_CHECK_EQ(stats_of(at.chan).closed, 0);
+    HY_CHECK_EQ(chan_stats(at.chan).closed, 0);
     HY_CHECK_EQ(hy_chan_close(at.chan), 0);
     HY_CHECK_EQ(hy_chan_close(at.chan), 0);
-    HY_CHECK_EQ(stats_of(at.chan).closed, 1);
+    HY_CHECK_EQ(chan_stats(at.chan).closed, 1);
     HY_CHECK_EQ(hy_chan_send(at.chan, &item, HY_FOREVER), -EPIPE);
     hy_fiber_yield();
     HY_CHECK_STR(at.log, "sss");
@@ -521,7 +490,7 @@ static void close_upon_them(void *arg)
 
 HY_TEST(runtime_chan, a_closed_channel_drains)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     start_at(chan_of(8, 0));
     spawn(rt, close_upon_them, NULL);
@@ -549,7 +518,7 @@ static void destroy_under_waiters(void *log)
 HY_TEST(runtime_chan, it_is_not_destroyed_under_waiters)
 {
     static char log[512];
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     log[0] = '\0';
     start_at(NULL);
@@ -663,9 +632,9 @@ static void check_crowd(void)
             HY_CHECK_EQ(crowd.received[i][k], crowd.sent[i][k]);
             sent += crowd.sent[i][k];
         }
-    HY_CHECK_EQ(stats_of(crowd.chan).sent, sent);
-    HY_CHECK_EQ(stats_of(crowd.chan).received, sent);
-    HY_CHECK_EQ(stats_of(crowd.chan).waiting, 0);
+    HY_CHECK_EQ(chan_stats(crowd.chan).sent, sent);
+    HY_CHECK_EQ(chan_stats(crowd.chan).received, sent);
+    HY_CHECK_EQ(chan_stats(crowd.chan).waiting, 0);
     if (!crowd.until_closed)
         HY_CHECK_EQ(sent, EACH * (SENDERS + THREADS));
     HY_CHECK_EQ(hy_chan_destroy(crowd.chan), 0);
@@ -673,7 +642,7 @@ static void check_crowd(void)
 
 static void run_crowd(unsigned workers, size_t capacity, uint64_t close_ns)
 {
-    hy_runtime *rt = make(workers);
+    hy_runtime *rt = make(.workers = workers);
     pthread_t sender[THREADS], receiver[THREADS], closer;
 
     memset(&crowd, 0, sizeof(crowd));

@@ -9,9 +9,9 @@
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
 
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, DRAWS = 10000 };
+enum { DRAWS = 10000 };
 
 static hy_chan *chan_of(size_t capacity)
 {
@@ -45,25 +45,12 @@ static int send_now(hy_chan *chan, uint64_t item)
     return hy_chan_send(chan, &item, HY_NOW);
 }
 
-static hy_fiber spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
-{
-    hy_fiber f = {0};
-
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, &f), 0);
-    return f;
-}
-
 static void run_fiber(void (*entry)(void *), void *arg, uint64_t seed)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = 1, .seed = seed);
 
-    o.workers = 1;
-    o.seed = seed;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     spawn(rt, entry, arg);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 /* --- bad input, and cases that are none ----------------------------------- */

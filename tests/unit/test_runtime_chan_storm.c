@@ -17,7 +17,7 @@
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
 
-#include "hy_test.h"
+#include "runtime_test.h"
 
 enum {
     CHANS = 4,
@@ -221,16 +221,12 @@ static void spawn_actors(hy_runtime *rt, unsigned count)
 /* What the run was: equal for equal seeds. */
 static uint64_t run_seed(uint64_t seed)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = make(.seed = seed);
     uint64_t digest = 0;
-    hy_runtime *rt = NULL;
 
     begin(seed, 1500);
-    o.seed = seed;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     spawn_actors(rt, ACTORS);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     for (unsigned i = 0; i < ITEMS; i++)
         if (storm.sent[i] != 0)
             digest = (digest ^ i) * 0x100000001b3u;
@@ -265,13 +261,10 @@ HY_TEST(runtime_chan_storm, a_seed_gives_the_same_run)
 
 static void run_workers(uint64_t seed, unsigned workers)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = workers);
     pthread_t thread[THREADS];
 
     begin(seed, 60000);
-    o.workers = workers;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     spawn_actors(rt, ACTORS - THREADS);
     for (int i = 0; i < THREADS; i++)
         HY_CHECK_EQ(pthread_create(&thread[i], NULL, act_in_a_thread, NULL), 0);

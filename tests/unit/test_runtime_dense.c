@@ -15,7 +15,7 @@
 #include "annotate.h"
 #include "core.h"
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "os.h"
 
 enum { HUGE = HY_FIBER_HUGE_STACK, BLOCK = 2 << 20, MANY = 2000 };
@@ -24,32 +24,17 @@ static int report_pipe[2];
 
 static void tell(const char *what)
 {
-    ssize_t n = write(report_pipe[1], what, strlen(what));
-
-    (void)n;
+    report_fatal(&report_pipe[1], HY_REPORT_FATAL, what);
 }
 
-static void report_to_pipe(void *ctx, int level, const char *message)
+static hy_runtime *make_dense(size_t keep_bytes)
 {
-    (void)ctx;
-    if (level == HY_REPORT_FATAL)
-        tell(message);
+    return make(.workers = 1, .report = {report_fatal, &report_pipe[1]},
+                .stack_keep_bytes = keep_bytes);
 }
 
-static hy_runtime *make(size_t keep_bytes)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = 1;
-    o.report.write = report_to_pipe;
-    o.stack_keep_bytes = keep_bytes;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static int spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
-                 unsigned flags, size_t bytes, const char *name)
+static int spawn_sized(hy_runtime *rt, void (*entry)(void *), void *arg,
+                       unsigned flags, size_t bytes, const char *name)
 {
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
 
@@ -59,33 +44,14 @@ static int spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     return hy_fiber_spawn(rt, entry, arg, &o, NULL);
 }
 
-static hy_runtime_stats stats_of(hy_runtime *rt)
-{
-    hy_runtime_stats s = {.size = sizeof(s)};
-
-    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
-    return s;
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
-static void count_up(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
 /* False where they are switched off, and then for good. */
 static bool has_huge_pages(void)
 {
-    hy_runtime *rt = make(0);
-    int r = spawn(rt, nothing, NULL, HUGE, 0, NULL);
+    hy_runtime *rt = make_dense(0);
+    int r = spawn_sized(rt, nothing, NULL, HUGE, 0, NULL);
 
     HY_CHECK(r == 0 || r == -ENOTSUP);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     return r == 0;
 }
 
@@ -117,16 +83,16 @@ HY_TEST(runtime_dense, any_size_is_usable)
 
     if (!has_huge_pages())
         return;
-    rt = make(0);
+    rt = make_dense(0);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         for (int k = 0; k < 40; k++)
             HY_CHECK_EQ(
-                spawn(rt, use_all_of_it, &sizes[i], HUGE, sizes[i], NULL), 0);
-    HY_CHECK_EQ(spawn(rt, use_all_of_it, &given, HUGE, 0, NULL), 0);
-    HY_CHECK_EQ(spawn(rt, nothing, NULL, HUGE, 4095, NULL), -EINVAL);
-    HY_CHECK_EQ(spawn(rt, nothing, NULL, HUGE, 65537, NULL), -EINVAL);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+                spawn_sized(rt, use_all_of_it, &sizes[i], HUGE, sizes[i], NULL),
+                0);
+    HY_CHECK_EQ(spawn_sized(rt, use_all_of_it, &given, HUGE, 0, NULL), 0);
+    HY_CHECK_EQ(spawn_sized(rt, nothing, NULL, HUGE, 4095, NULL), -EINVAL);
+    HY_CHECK_EQ(spawn_sized(rt, nothing, NULL, HUGE, 65537, NULL), -EINVAL);
+    run_to_the_end(rt);
 }
 
 static void look_at_myself(void *arg)
@@ -154,9 +120,10 @@ HY_TEST(runtime_dense, they_are_told_of)
 
     if (!has_huge_pages())
         return;
-    rt = make(0);
-    HY_CHECK_EQ(spawn(rt, look_at_myself, &done, HUGE, 16 << 10, "small"), 0);
-    HY_CHECK_EQ(spawn(rt, look_at_others, &seen, 0, 0, NULL), 0);
+    rt = make_dense(0);
+    HY_CHECK_EQ(spawn_sized(rt, look_at_myself, &done, HUGE, 16 << 10, "small"),
+                0);
+    HY_CHECK_EQ(spawn_sized(rt, look_at_others, &seen, 0, 0, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(done, 1);
     HY_CHECK_EQ(seen, 16 << 10);
@@ -173,18 +140,16 @@ static void keep_environment(void *arg)
 /* What lies at the top of a stack is kept as elsewhere. */
 HY_TEST(runtime_dense, with_times_and_environments)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
     atomic_int count = 0;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt;
 
     if (!has_huge_pages())
         return;
-    o.workers = 2;
-    o.flags = HY_RUNTIME_MEASURE;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    rt = make(.workers = 2, .flags = HY_RUNTIME_MEASURE);
     for (int i = 0; i < 100; i++)
-        HY_CHECK_EQ(spawn(rt, keep_environment, &count,
-                          HUGE | (i % 2 ? HY_FIBER_FP_ENV : 0), 4 << 10, NULL),
+        HY_CHECK_EQ(spawn_sized(rt, keep_environment, &count,
+                                HUGE | (i % 2 ? HY_FIBER_FP_ENV : 0), 4 << 10,
+                                NULL),
                     0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(count, 100);
@@ -266,12 +231,12 @@ static void overflow_in_a_child(void *arg)
         signal(SIGSEGV, SIG_DFL);
         signal(SIGBUS, SIG_DFL);
     }
-    rt = make(0);
+    rt = make_dense(0);
     /* A stack below, whose top may be overwritten. */
-    spawn(rt, bystander, &none, HUGE, 4 << 10, NULL);
-    spawn(rt, bystander, &none, HUGE, 4 << 10, NULL);
-    spawn(rt, overflow, &way, HUGE, 4 << 10, "small");
-    spawn(rt, bystander, &way, HUGE, 4 << 10, NULL);
+    spawn_sized(rt, bystander, &none, HUGE, 4 << 10, NULL);
+    spawn_sized(rt, bystander, &none, HUGE, 4 << 10, NULL);
+    spawn_sized(rt, overflow, &way, HUGE, 4 << 10, "small");
+    spawn_sized(rt, bystander, &way, HUGE, 4 << 10, NULL);
     hy_runtime_run(rt);
 }
 
@@ -329,8 +294,8 @@ static void damage_in_a_child(void *arg)
     (void)arg;
     sigaction(SIGSEGV, &own, NULL);
     sigaction(SIGBUS, &own, NULL);
-    rt = make(0);
-    spawn(rt, damage, NULL, HUGE, 8 << 10, "damaged");
+    rt = make_dense(0);
+    spawn_sized(rt, damage, NULL, HUGE, 8 << 10, "damaged");
     hy_runtime_run(rt);
 }
 
@@ -361,11 +326,12 @@ HY_TEST(runtime_dense, nobody_looks_when_unguarded)
 
     if (!has_huge_pages())
         return;
-    rt = make(0);
+    rt = make_dense(0);
     nth_byte = 3;
-    HY_CHECK_EQ(spawn(rt, damage, NULL, HUGE | HY_FIBER_UNGUARDED, 0, NULL), 0);
+    HY_CHECK_EQ(
+        spawn_sized(rt, damage, NULL, HUGE | HY_FIBER_UNGUARDED, 0, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), 0);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), 0);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(count, 1);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
@@ -405,10 +371,10 @@ static void wait_for_go(void *arg)
    and above the watermark. */
 static void burst(hy_runtime *rt)
 {
-    HY_CHECK_EQ(spawn(rt, wait_for_go, NULL, HUGE, 16 << 10, NULL), 0);
+    HY_CHECK_EQ(spawn_sized(rt, wait_for_go, NULL, HUGE, 16 << 10, NULL), 0);
     for (int i = 0; i < MANY; i++)
-        HY_CHECK_EQ(spawn(rt, keep_environment, &ended, HUGE, 16 << 10, NULL),
-                    0);
+        HY_CHECK_EQ(
+            spawn_sized(rt, keep_environment, &ended, HUGE, 16 << 10, NULL), 0);
 }
 
 static void settle(hy_runtime *rt, uint64_t most)
@@ -428,7 +394,7 @@ HY_TEST(runtime_dense, memory_comes_and_goes_by_the_page)
     if (!has_huge_pages())
         return;
     seen = sees_huge_pages();
-    rt = make((size_t)127 * (16 << 10)); /* as many as a block has */
+    rt = make_dense((size_t)127 * (16 << 10)); /* as many as a block has */
     atomic_store(&go, 0);
     atomic_store(&ended, 0);
     burst(rt);
@@ -475,25 +441,25 @@ HY_TEST(runtime_dense, what_is_refused)
 
     if (!has_huge_pages())
         return;
-    rt = make(0);
-    HY_CHECK_EQ(spawn(rt, count_up, &count, 0, 0, NULL), 0);
+    rt = make_dense(0);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, 0, 0, NULL), 0);
     hy_fail_at(HY_FAIL_OPEN, 1, ENOENT); /* nobody tells whether there are */
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), -ENOTSUP);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), -ENOTSUP);
     HY_CHECK_EQ(hy_fail_hits(), 1);
     hy_fail_none();
     hy_fail_at(HY_FAIL_MADVISE, 1, EINVAL);
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), -ENOTSUP);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), -ENOTSUP);
     HY_CHECK_EQ(hy_fail_hits(), 1);
     hy_fail_none();
     hy_fail_from(HY_FAIL_MMAP, 1, ENOMEM);
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), -ENOMEM);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), -ENOMEM);
     HY_CHECK(hy_fail_hits() > 1); /* it tried smaller ones */
     hy_fail_none();
     hy_fail_from(HY_FAIL_MPROTECT, 1, ENOMEM);
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), -ENOMEM);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), -ENOMEM);
     hy_fail_none();
     hy_fail_at(HY_FAIL_MMAP, 1, ENOMEM); /* a smaller segment will do */
-    HY_CHECK_EQ(spawn(rt, count_up, &count, HUGE, 0, NULL), 0);
+    HY_CHECK_EQ(spawn_sized(rt, count_up, &count, HUGE, 0, NULL), 0);
     hy_fail_none();
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(count, 2);

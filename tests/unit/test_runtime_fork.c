@@ -11,10 +11,10 @@
 #include <stdatomic.h>
 
 #include "core.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "os.h"
 
-enum { MS = 1000000, OTHERS = 8 };
+enum { OTHERS = 8 };
 
 static pid_t parent;
 static int result; /* of the child, or what went wrong before it */
@@ -146,8 +146,8 @@ static void forker(void *arg)
 
 static hy_runtime *begin(unsigned workers)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    /* So few that each end takes a lock. */
+    hy_runtime *rt = make(.workers = workers, .fibers_max = 8 * OTHERS);
 
     memset(&woken, 0, sizeof(woken));
     memset(&locked, 0, sizeof(locked));
@@ -155,9 +155,6 @@ static hy_runtime *begin(unsigned workers)
     atomic_store(&others_ended, 0);
     parent = getpid();
     result = -1;
-    o.workers = workers;
-    o.fibers_max = 8 * OTHERS; /* so few that each end takes a lock */
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     for (int i = 0; i < OTHERS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, other, NULL, NULL, NULL), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, forker, rt, NULL, NULL), 0);

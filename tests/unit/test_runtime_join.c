@@ -9,9 +9,9 @@
 #include <hyperion/runtime.h>
 #include <hyperion/sync.h>
 
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, ROUNDS = 2000, DEPTH = 12 };
+enum { ROUNDS = 2000, DEPTH = 12 };
 
 static char order[16];
 static unsigned at;
@@ -25,23 +25,11 @@ static void note(char c)
 
 static void run(void (*entry)(void *), void *arg, unsigned workers)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
+    hy_runtime *rt = make(.workers = workers);
 
     at = 0;
-    o.workers = workers;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-}
-
-static hy_fiber child(void (*entry)(void *), void *arg)
-{
-    hy_fiber f = {0};
-
-    HY_CHECK_EQ(hy_fiber_spawn(NULL, entry, arg, NULL, &f), 0);
-    return f;
+    run_to_the_end(rt);
 }
 
 static void write_name(void *arg)
@@ -54,7 +42,7 @@ static void write_name(void *arg)
 
 static void joins_newest_first(void *arg)
 {
-    hy_fiber a = child(write_name, "a"), b = child(write_name, "b");
+    hy_fiber a = spawn(NULL, write_name, "a"), b = spawn(NULL, write_name, "b");
 
     (void)arg;
     HY_CHECK_EQ(hy_fiber_join(b, HY_FOREVER), 0);
@@ -71,7 +59,7 @@ HY_TEST(runtime_join, the_newest_runs_when_it_is_joined)
 
 static void joins_oldest_first(void *arg)
 {
-    hy_fiber a = child(write_name, "a"), b = child(write_name, "b");
+    hy_fiber a = spawn(NULL, write_name, "a"), b = spawn(NULL, write_name, "b");
 
     (void)arg;
     HY_CHECK_EQ(hy_fiber_join(a, HY_FOREVER), 0);
@@ -100,7 +88,8 @@ static void yields_between(void *arg)
 
 static void joins_a_yielder(void *arg)
 {
-    hy_fiber other = child(write_name, "o"), f = child(yields_between, NULL);
+    hy_fiber other = spawn(NULL, write_name, "o"),
+             f = spawn(NULL, yields_between, NULL);
 
     (void)arg;
     HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
@@ -145,7 +134,7 @@ static __attribute__((noinline)) void cover(hy_fiber f)
 
 static void is_cancelled(void *arg)
 {
-    hy_fiber f = child(cancels_and_waits, NULL);
+    hy_fiber f = spawn(NULL, cancels_and_waits, NULL);
 
     (void)arg;
     joiner = hy_fiber_self();
@@ -172,7 +161,7 @@ static void cancels_and_ends(void *arg)
 
 static void is_cancelled_too_late(void *yields)
 {
-    hy_fiber f = child(cancels_and_ends, yields);
+    hy_fiber f = spawn(NULL, cancels_and_ends, yields);
 
     joiner = hy_fiber_self();
     HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
@@ -197,7 +186,7 @@ static void cancelled_before(void *arg)
     (void)arg;
     HY_CHECK_EQ(hy_fiber_cancel(hy_fiber_self()), 0);
     hy_fiber_yield(); /* the worker has seen it */
-    f = child(write_name, "x");
+    f = spawn(NULL, write_name, "x");
     HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), -ECANCELED);
     note('.');
 }
@@ -222,7 +211,8 @@ static void begins_a_cycle(void *arg)
 {
     (void)arg;
     joiner = hy_fiber_self();
-    HY_CHECK_EQ(hy_fiber_join(child(joins_its_joiner, NULL), HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_fiber_join(spawn(NULL, joins_its_joiner, NULL), HY_FOREVER),
+                0);
     note('.');
 }
 
@@ -254,22 +244,17 @@ static void sleeps(void *arg)
     slept = true;
 }
 
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
 static void joins_for_long(void *arg)
 {
     uint64_t rounds = 0;
 
     (void)arg;
-    child(takes_turns, NULL);
-    child(sleeps, NULL);
+    spawn(NULL, takes_turns, NULL);
+    spawn(NULL, sleeps, NULL);
     hy_fiber_yield();
     for (; rounds < ROUNDS || !slept; rounds++) {
         HY_CHECK(rounds < 1000000000u);
-        HY_CHECK_EQ(hy_fiber_join(child(nothing, NULL), HY_FOREVER), 0);
+        HY_CHECK_EQ(hy_fiber_join(spawn(NULL, nothing, NULL), HY_FOREVER), 0);
     }
     HY_CHECK(turns >= rounds / 64);
     done = true;
@@ -299,8 +284,8 @@ static void add_up(void *arg)
     if (t->depth == 0)
         return;
     left = right = (struct tree){t->depth - 1, 0};
-    l = child(add_up, &left);
-    r = child(add_up, &right);
+    l = spawn(NULL, add_up, &left);
+    r = spawn(NULL, add_up, &right);
     HY_CHECK_EQ(hy_fiber_join(r, HY_FOREVER), 0);
     if (t->depth % 4 == 0)
         hy_fiber_yield();

@@ -12,31 +12,9 @@
 #include <hyperion/sync.h>
 
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
 enum { FIBERS = 200 };
-
-static hy_runtime *make(unsigned workers)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    o.flags = HY_RUNTIME_CLOSED;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
-{
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, NULL), 0);
-}
-
-static void run_to_the_end(hy_runtime *rt)
-{
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-}
 
 static hy_fls_key key, other;
 static _Atomic int ended, wrong;
@@ -124,7 +102,7 @@ HY_TEST(runtime_local, each_fiber_has_its_own)
     static char values[FIBERS];
 
     for (unsigned workers = 1; workers <= 2; workers++) {
-        hy_runtime *rt = make(workers);
+        hy_runtime *rt = make(.workers = workers, .flags = HY_RUNTIME_CLOSED);
 
         make_keys();
         for (int i = 0; i < FIBERS; i++)
@@ -157,7 +135,7 @@ HY_TEST(runtime_local, each_thread_has_its_own)
 /* The thread that runs a runtime keeps its own beside those of the fibers. */
 HY_TEST(runtime_local, the_thread_of_a_worker_has_its_own)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     char mine, theirs;
 
     make_keys();
@@ -206,7 +184,7 @@ static void join_and_count(void *arg)
 
 HY_TEST(runtime_local, destructors_run_in_the_fiber_four_rounds_at_most)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     hy_fiber f;
 
     wrong = rounds = 0;
@@ -229,7 +207,7 @@ static void set_and_delete(void *arg)
 
 HY_TEST(runtime_local, a_deleted_key_has_no_destructor)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
 
     wrong = ended = 0;
     HY_CHECK_EQ(hy_fls_create(&key, count_end), 0);
@@ -258,7 +236,7 @@ static void set_and_stay(void *arg)
 /* Its memory goes; a leak checker sees to that. */
 HY_TEST(runtime_local, a_discarded_fiber_runs_none)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
 
     make_keys();
     memset(&go, 0, sizeof(go));
@@ -317,7 +295,7 @@ static void *set_in_thread_without_memory(void *arg)
 
 HY_TEST(runtime_local, no_memory_is_told_and_changes_nothing)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     pthread_t thread;
 
     make_keys();

@@ -20,9 +20,9 @@
 
 #include "arch.h"
 #include "core.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 5000 };
 
 static _Atomic unsigned moves; /* of the roamer, as it was seen */
 static int home;               /* the worker that it is on, counted from 1 */
@@ -47,31 +47,22 @@ static __attribute__((noinline)) int get_errno(void)
 
 static void run(void (*entry)(void *), void *arg, unsigned flags)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt = make(.workers = 2);
     hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
 
     sem = second = (hy_sem){0};
     atomic_store(&moves, 0);
     home = 1;
-    o.workers = 2;
     f.flags = flags;
     f.worker = home;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, &f, NULL), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 /* On the roamer's worker, and there to stay. */
 static hy_fiber beside(void (*entry)(void *), void *arg)
 {
-    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
-    hy_fiber f = {0};
-
-    o.worker = home;
-    HY_CHECK_EQ(hy_fiber_spawn(NULL, entry, arg, &o, &f), 0);
-    return f;
+    return spawn_on(NULL, home, entry, arg);
 }
 
 static void spin_until_moved(unsigned before, uint64_t ms)

@@ -15,36 +15,13 @@
 #include "core.h"
 #include "fail.h"
 #include "histogram.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "os.h"
 #include "probes.h"
 #include "process.h"
 #include "trace.h"
 
-enum { MS = 1000000 };
 enum { ALL = HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE };
-
-static hy_runtime *make(unsigned workers, unsigned flags, uint64_t seed,
-                        size_t events)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    o.flags = flags;
-    o.seed = seed;
-    o.trace_events = events;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static hy_fiber spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
-{
-    hy_fiber f;
-
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, &f), 0);
-    return f;
-}
 
 static hy_histogram get(const hy_runtime *rt, hy_measure which)
 {
@@ -52,14 +29,6 @@ static hy_histogram get(const hy_runtime *rt, hy_measure which)
 
     HY_CHECK_EQ(hy_runtime_histogram_get(rt, which, &h), 0);
     return h;
-}
-
-static hy_runtime_stats stats(const hy_runtime *rt)
-{
-    hy_runtime_stats s = {.size = sizeof(s)};
-
-    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
-    return s;
 }
 
 /* Does not yield. */
@@ -159,7 +128,7 @@ static void yield_some(void *arg)
 
 HY_TEST(runtime_observe, each_turn_and_each_delay_counts_once)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
     int rounds = 10;
     hy_fiber_options other = HY_FIBER_OPTIONS_INIT;
 
@@ -200,7 +169,7 @@ static void spawn_then_spin(void *arg)
 
 HY_TEST(runtime_observe, a_delay_begins_with_the_spawn)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
     uint64_t span = 4 * MS;
 
     spawn(rt, spawn_then_spin, &span);
@@ -239,7 +208,7 @@ static void start_opener(void *arg)
    no wait. */
 HY_TEST(runtime_observe, a_wait_ends_when_another_thread_wakes)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
     uint64_t span = 300 * MS;
     hy_histogram wait, delay;
 
@@ -283,7 +252,7 @@ static void live(void *arg)
 
 HY_TEST(runtime_observe, a_fibers_times_add_up_to_its_life)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     struct seen s = {0, 0, 0};
     uint64_t span = 5 * MS, begin = hyi_os_now(), whole;
@@ -319,7 +288,7 @@ static void go_deep(void *arg)
 
 HY_TEST(runtime_observe, stacks_are_known_when_fibers_have_ended)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_MEASURE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_MEASURE);
     size_t deep = 20000;
     uint64_t none = 0;
     hy_histogram h;
@@ -358,7 +327,7 @@ static void sleep_thrice(void *arg)
 
 HY_TEST(runtime_observe, waits_are_counted_by_reason_in_every_runtime)
 {
-    hy_runtime *rt = make(1, 0, 0, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_runtime_stats s;
     int rounds = 10;
     uint64_t sum = 0;
@@ -366,7 +335,7 @@ HY_TEST(runtime_observe, waits_are_counted_by_reason_in_every_runtime)
     memset(&gate, 0, sizeof(gate));
     spawn(rt, sleep_thrice, &rounds);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    s = stats(rt);
+    s = stats_of(rt);
     HY_CHECK_EQ(s.parked[reason_index("sleep")], 3);
     HY_CHECK_EQ(s.parked[reason_index("event")], 1);
     for (unsigned i = 0; i < HY_PARK_REASONS; i++)
@@ -408,14 +377,13 @@ static void wander(void *arg)
 static uint64_t simulate(unsigned flags, uint64_t seed)
 {
     static int numbers[] = {1, 2, 3, 4, 5, 6, 7, 8};
-    hy_runtime *rt = make(1, flags, seed, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = flags, .seed = seed);
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
 
     memset(&course, 0, sizeof(course));
     for (size_t i = 0; i < HYI_ARRAY_COUNT(numbers); i++)
         spawn(rt, wander, &numbers[i]);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     for (unsigned i = 0; i < course.count; i++) {
         hash = (hash ^ (uint64_t)course.who[i]) * 1099511628211u;
         hash = (hash ^ course.time[i]) * 1099511628211u;
@@ -442,7 +410,7 @@ static void sleep_exactly(void *arg)
 
 HY_TEST(runtime_observe, a_simulated_runtime_measures_virtual_time)
 {
-    hy_runtime *rt = make(1, ALL, 5, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = ALL, .seed = 5);
     hy_histogram wait;
 
     spawn(rt, sleep_exactly, NULL);
@@ -471,7 +439,7 @@ HY_TEST(runtime_observe, environments_are_kept_beside_the_times)
 
     o.flags = HY_FIBER_FP_ENV;
     for (unsigned flags = 0; flags <= ALL; flags += ALL) {
-        hy_runtime *rt = make(1, flags, 0, 0);
+        hy_runtime *rt = make(.workers = 1, .flags = flags);
         int rounds = 5;
 
         HY_CHECK_EQ(hy_fiber_spawn(rt, keep_rounding, &up, &o, NULL), 0);
@@ -485,7 +453,7 @@ HY_TEST(runtime_observe, environments_are_kept_beside_the_times)
 
 HY_TEST(runtime_observe, a_polled_runtime_is_observed_too)
 {
-    hy_runtime *rt = make(2, ALL, 0, 0);
+    hy_runtime *rt = make(.workers = 2, .flags = ALL);
     int rounds = 10, r;
 
     spawn(rt, yield_some, &rounds);
@@ -566,7 +534,7 @@ static void hear(void *ctx, const char *hop, uint64_t what)
 
 HY_TEST(runtime_observe, events_tell_what_happened)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_TRACE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_TRACE);
     struct story s = {.in_order = true};
     uint64_t dropped = 99, begin = hy_now();
     unsigned listeners = atomic_load(&hyi_process.tracing);
@@ -620,14 +588,15 @@ static void hop_often(void *arg)
 
 HY_TEST(runtime_observe, the_oldest_events_are_dropped_and_counted)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_TRACE, 0, 50); /* 64 */
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_TRACE,
+                          .trace_events = 50); /* 64 */
     struct tally t = {.dense = true};
     uint64_t hops = 100, dropped = 0, before, told;
     hy_runtime_stats s;
 
     spawn(rt, hop_often, &hops);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    s = stats(rt);
+    s = stats_of(rt);
     before = s.events_dropped;
     HY_CHECK_EQ(before, s.events - 64);
     HY_CHECK_EQ(hy_runtime_trace(rt, count_hops, &t, &dropped), 0);
@@ -637,7 +606,7 @@ HY_TEST(runtime_observe, the_oldest_events_are_dropped_and_counted)
     HY_CHECK_EQ(t.last_value, 100);
     HY_CHECK(t.seen >= 55 && t.seen < 64);
     told = dropped;
-    HY_CHECK_EQ(stats(rt).events_dropped, told);
+    HY_CHECK_EQ(stats_of(rt).events_dropped, told);
     HY_CHECK_EQ(hy_runtime_trace(rt, count_hops, &t, &dropped), 0);
     HY_CHECK_EQ(dropped, 0);
 
@@ -704,7 +673,7 @@ HY_TEST(runtime_observe, events_are_read_while_they_are_written)
     pthread_t reader;
 
     memset(&reading, 0, sizeof(reading));
-    reading.rt = make(2, ALL, 0, 16);
+    reading.rt = make(.workers = 2, .flags = ALL, .trace_events = 16);
     reading.steps = HY_TEST_SANITIZER ? 2000 : 20000;
 #ifdef RUNNING_ON_VALGRIND
     if (RUNNING_ON_VALGRIND)
@@ -717,7 +686,7 @@ HY_TEST(runtime_observe, events_are_read_while_they_are_written)
     atomic_store(&reading.over, true);
     pthread_join(reader, NULL);
     HY_CHECK_EQ(reading.bad, 0);
-    HY_CHECK_EQ(reading.seen + reading.dropped, stats(reading.rt).events);
+    HY_CHECK_EQ(reading.seen + reading.dropped, stats_of(reading.rt).events);
     HY_CHECK(reading.seen > 0);
     HY_CHECK_EQ(hy_runtime_destroy(reading.rt), 0);
 }
@@ -748,7 +717,7 @@ static void spawn_for_all(void *arg)
 
 HY_TEST(runtime_observe, a_spawn_is_told_once_wherever_the_fiber_goes)
 {
-    hy_runtime *rt = make(2, HY_RUNTIME_TRACE, 0, 0);
+    hy_runtime *rt = make(.workers = 2, .flags = HY_RUNTIME_TRACE);
     struct spawns s = {0, 0, 0};
     int rounds = 3;
 
@@ -765,7 +734,7 @@ HY_TEST(runtime_observe, a_spawn_is_told_once_wherever_the_fiber_goes)
    are put back; they start once all the same. */
 HY_TEST(runtime_observe, a_start_is_told_when_it_comes)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_TRACE, 0, 0);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_TRACE);
     hy_fiber_options other = HY_FIBER_OPTIONS_INIT;
     struct spawns s = {0, 0, 0};
     int none = 0;
@@ -805,7 +774,7 @@ static void look_at_worker(void *arg)
 
 HY_TEST(runtime_observe, a_worker_sees_tracers_come_and_go)
 {
-    hy_runtime *rt = make(1, 0, 0, 0);
+    hy_runtime *rt = make(.workers = 1);
     int rounds = 200;
     bool still = true;
 
@@ -836,7 +805,8 @@ static int read_again(const hy_trace_event *e, void *arg)
 
 HY_TEST(runtime_observe, what_cannot_be_read_is_refused)
 {
-    hy_runtime *plain = make(1, 0, 0, 0), *rt = make(1, ALL, 0, 0);
+    hy_runtime *plain = make(.workers = 1),
+               *rt = make(.workers = 1, .flags = ALL);
     hy_histogram h = HY_HISTOGRAM_INIT;
     int rounds = 1;
 

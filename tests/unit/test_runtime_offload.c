@@ -18,29 +18,9 @@
 #include <hyperion/sync.h>
 
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, CALLERS = 60, CALLS = 20 };
-#define SECOND ((uint64_t)1000 * MS)
-
-static hy_runtime *make(unsigned workers, unsigned flags)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    o.flags = flags;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static hy_fiber spawn(hy_runtime *rt, void (*entry)(void *), void *arg)
-{
-    hy_fiber f = {0};
-
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, NULL, &f), 0);
-    return f;
-}
+enum { CALLERS = 60, CALLS = 20 };
 
 static hy_offload_stats stats(void)
 {
@@ -52,10 +32,9 @@ static hy_offload_stats stats(void)
 
 /* The last runtime takes the helpers along; a thread that found nothing to do
    from the start may need a moment. */
-static void run_to_the_end(hy_runtime *rt)
+static void run_without_helpers(hy_runtime *rt)
 {
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     for (int i = 0; i < 2000 && stats().threads != 0; i++)
         hy_fiber_sleep(hy_after(MS));
     HY_CHECK_EQ(stats().threads, 0);
@@ -120,11 +99,11 @@ static void offload_a_look(void *arg)
 
 HY_TEST(runtime_offload, runs_in_another_thread)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     spawn(rt, offload_a_look, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
 }
 
@@ -142,14 +121,15 @@ static void open_gate(void *arg)
 
 HY_TEST(runtime_offload, other_fibers_run_meanwhile)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED); /* and it is no deadlock */
+    /* And it is no deadlock. */
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     int many = 10;
 
     reset();
     for (int i = 0; i < many; i++)
         spawn(rt, offload_gate, NULL);
     spawn(rt, open_gate, &many);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(ran, many);
     HY_CHECK_EQ(wrong, 0);
 }
@@ -186,15 +166,12 @@ static void offload_in_simulation(void *arg)
 HY_TEST(runtime_offload, a_simulation_calls_in_place)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-        hy_runtime *rt;
+        hy_runtime *rt = make(.seed = seed);
 
         reset();
-        o.seed = seed;
-        HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
         for (int i = 0; i < 5; i++)
             spawn(rt, offload_in_simulation, NULL);
-        run_to_the_end(rt);
+        run_without_helpers(rt);
         HY_CHECK_EQ(wrong, 0);
         HY_CHECK_EQ(ran, 5);
     }
@@ -217,11 +194,11 @@ static void never_begin(void *arg)
 
 HY_TEST(runtime_offload, who_may_not_wait_does_not_call)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     spawn(rt, never_begin, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 1);
 }
@@ -257,7 +234,7 @@ static void cancel_then_open(void *arg)
 
 HY_TEST(runtime_offload, a_queued_call_is_withdrawn)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber victim;
 
     reset();
@@ -266,7 +243,7 @@ HY_TEST(runtime_offload, a_queued_call_is_withdrawn)
     victim = spawn(rt, be_cancelled_in_queue, NULL);
     spawn(rt, time_out_in_queue, NULL);
     spawn(rt, cancel_then_open, &victim);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 1);
 }
@@ -292,14 +269,14 @@ static void cancel_and_outlast(void *arg)
 
 HY_TEST(runtime_offload, a_running_call_is_waited_for)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber victim;
 
     reset();
     spawn(rt, offload_gate_with_deadline, NULL);
     victim = spawn(rt, offload_gate, NULL);
     spawn(rt, cancel_and_outlast, &victim);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 2);
 }
@@ -342,7 +319,7 @@ static void call_often(void *arg)
 
 HY_TEST(runtime_offload, a_storm_within_the_limit)
 {
-    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 2, .flags = HY_RUNTIME_CLOSED);
 
     reset();
     at_once = most_at_once = succeeded = 0;
@@ -351,7 +328,7 @@ HY_TEST(runtime_offload, a_storm_within_the_limit)
     HY_CHECK_EQ(stats().threads_most, 4);
     for (int i = 0; i < CALLERS; i++)
         spawn(rt, call_often, (void *)(intptr_t)i);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, succeeded);
     HY_CHECK(most_at_once <= 4);
@@ -369,12 +346,12 @@ static void offload_and_see_it_end(void *arg)
 
 HY_TEST(runtime_offload, a_helper_without_work_ends)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     HY_CHECK_EQ(hy_offload_limit(0, MS), 0);
     spawn(rt, offload_and_see_it_end, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 2);
 }
@@ -401,14 +378,14 @@ static void offload_without_threads(void *arg)
 
 HY_TEST(runtime_offload, no_thread_is_told)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
     hy_offload_stats small = {.size = 1};
 
     reset();
     HY_CHECK_EQ(hy_offload_stats_get(NULL), -EINVAL);
     HY_CHECK_EQ(hy_offload_stats_get(&small), -EINVAL);
     spawn(rt, offload_without_threads, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 1);
 }
@@ -424,11 +401,11 @@ static void offload_without_memory(void *arg)
 
 HY_TEST(runtime_offload, no_memory_is_told)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     spawn(rt, offload_without_memory, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(ran, 1);
 }
 
@@ -445,12 +422,12 @@ static void be_served_by_another(void *arg)
 
 HY_TEST(runtime_offload, a_helper_serves_when_no_other_can_be_had)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     spawn(rt, offload_gate, NULL);
     spawn(rt, be_served_by_another, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
     HY_CHECK_EQ(ran, 2);
 }
@@ -471,7 +448,7 @@ static void *open_later(void *arg)
 /* One call runs, one is queued, and the runtime goes. */
 HY_TEST(runtime_offload, a_runtime_that_goes_waits_for_its_calls)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     pthread_t opener;
 
     reset();
@@ -501,7 +478,7 @@ static void wait_for_ever(void *arg)
 
 HY_TEST(runtime_offload, a_deadlock_after_a_call_is_found)
 {
-    hy_runtime *rt = make(2, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 2, .flags = HY_RUNTIME_CLOSED);
 
     reset();
     spawn(rt, wait_for_ever, NULL);
@@ -523,7 +500,7 @@ static void offload_a_rest(void *arg)
 
 HY_TEST(runtime_offload, a_call_under_way_is_no_deadlock_of_a_poll)
 {
-    hy_runtime *rt = make(1, HY_RUNTIME_CLOSED);
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
 
     reset();
     spawn(rt, offload_a_rest, NULL);
@@ -553,7 +530,7 @@ static void offload_a_fork(void *arg)
 
 HY_TEST(runtime_offload, a_call_may_fork)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     if (HY_TEST_SANITIZER) {
         HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
@@ -561,7 +538,7 @@ HY_TEST(runtime_offload, a_call_may_fork)
     }
     reset();
     spawn(rt, offload_a_fork, NULL);
-    run_to_the_end(rt);
+    run_without_helpers(rt);
     HY_CHECK_EQ(wrong, 0);
 }
 
@@ -569,7 +546,7 @@ HY_TEST(runtime_offload, a_call_may_fork)
 
 static void offload_in_child(void *arg)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     (void)arg;
     alarm(20);
@@ -587,7 +564,7 @@ static void offload_and_fork(void *arg)
 
 HY_TEST(runtime_offload, the_child_of_a_fork_has_its_own_helpers)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     spawn(rt, offload_and_fork, NULL);

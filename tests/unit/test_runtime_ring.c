@@ -10,7 +10,7 @@
 #include <hyperion/ring.h>
 #include <hyperion/runtime.h>
 
-#include "hy_test.h"
+#include "runtime_test.h"
 
 enum { ITEMS = 20000 };
 
@@ -20,7 +20,7 @@ struct stream {
     int pushed, end;
 };
 
-static hy_ring *make(size_t capacity, unsigned flags)
+static hy_ring *ring_of(size_t capacity, unsigned flags)
 {
     hy_ring_options o = HY_RING_OPTIONS_INIT;
     hy_ring *ring = NULL;
@@ -30,25 +30,6 @@ static hy_ring *make(size_t capacity, unsigned flags)
     o.flags = flags;
     HY_CHECK_EQ(hy_ring_create(&ring, &o), 0);
     return ring;
-}
-
-static hy_runtime *runtime(unsigned workers)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void spawn(hy_runtime *rt, void (*entry)(void *), void *arg, int worker,
-                  hy_fiber *out)
-{
-    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
-
-    o.worker = worker;
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, &o, out), 0);
 }
 
 static void produce(void *arg)
@@ -86,13 +67,12 @@ static void check_stream(const struct stream *s)
 static void check_between_fibers(unsigned workers, size_t capacity,
                                  unsigned flags)
 {
-    struct stream s = {.ring = make(capacity, flags)};
-    hy_runtime *rt = runtime(workers);
+    struct stream s = {.ring = ring_of(capacity, flags)};
+    hy_runtime *rt = make(.workers = workers);
 
-    spawn(rt, consume, &s, 1, NULL);
-    spawn(rt, produce, &s, (int)workers, NULL);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    spawn_on(rt, 1, consume, &s);
+    spawn_on(rt, (int)workers, produce, &s);
+    run_to_the_end(rt);
     check_stream(&s);
     hy_ring_destroy(s.ring);
 }
@@ -112,12 +92,12 @@ HY_TEST(runtime_ring, between_fibers_of_two_workers)
 
 HY_TEST(runtime_ring, from_a_fiber_to_a_thread)
 {
-    struct stream s = {.ring = make(8, 0)};
-    hy_runtime *rt = runtime(1);
+    struct stream s = {.ring = ring_of(8, 0)};
+    hy_runtime *rt = make(.workers = 1);
     pthread_t t;
 
     HY_CHECK_EQ(pthread_create(&t, NULL, consume_in_thread, &s), 0);
-    spawn(rt, produce, &s, 1, NULL);
+    spawn_on(rt, 1, produce, &s);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     pthread_join(t, NULL);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
@@ -127,13 +107,13 @@ HY_TEST(runtime_ring, from_a_fiber_to_a_thread)
 
 HY_TEST(runtime_ring, a_cancelled_fiber_leaves_the_ring_usable)
 {
-    struct stream s = {.ring = make(8, 0)};
-    hy_runtime *rt = runtime(1);
+    struct stream s = {.ring = ring_of(8, 0)};
+    hy_runtime *rt = make(.workers = 1);
     hy_ring_stats stats = {.size = sizeof(stats)};
     uint64_t item = 7;
     hy_fiber f;
 
-    spawn(rt, consume, &s, 1, &f);
+    f = spawn_on(rt, 1, consume, &s);
     HY_CHECK_EQ(hy_runtime_start(rt), 0);
     do {
         HY_CHECK_EQ(hy_ring_stats_get(s.ring, &stats), 0);

@@ -12,9 +12,9 @@
 #include <hyperion/sync.h>
 
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, DRAWS = 8, TAKERS = 3 };
+enum { DRAWS = 8, TAKERS = 3 };
 
 static hy_sim_result run(int (*test)(void *), void *arg, uint64_t seed,
                          uint64_t count, int expected)
@@ -187,13 +187,6 @@ HY_TEST(sim, a_deadlock_names_who_waits)
     HY_CHECK_EQ(r.seed, 7);
     HY_CHECK(strstr(r.why, "waits: event") != NULL);
     HY_CHECK(strncmp(told, "seed 7 failed: deadlock", 23) == 0);
-}
-
-static void yield_for_ever(void *arg)
-{
-    (void)arg;
-    for (;;)
-        hy_fiber_yield();
 }
 
 static int leave_a_spinner(void *arg)

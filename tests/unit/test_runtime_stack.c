@@ -16,38 +16,16 @@
 #include "annotate.h"
 #include "arch.h"
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "os.h"
 
 enum { MANY = 5000 };
 
 static int report_pipe[2];
 
-static void report_to_pipe(void *ctx, int level, const char *message)
+static hy_runtime *make_reporting(void)
 {
-    ssize_t n = 0;
-
-    (void)ctx;
-    if (level == HY_REPORT_FATAL)
-        n = write(report_pipe[1], message, strlen(message));
-    (void)n;
-}
-
-static hy_runtime *make(size_t fibers_max)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = 1;
-    o.fibers_max = fibers_max;
-    o.report.write = report_to_pipe;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
+    return make(.workers = 1, .report = {report_fatal, &report_pipe[1]});
 }
 
 /* --- overflow ---------------------------------------------------------------
@@ -79,13 +57,6 @@ static void overflow(void *arg)
     bottom = frame_bytes == 0 ? descend(1 << 20) : descend_and_yield(1 << 20);
 }
 
-static void yield_for_ever(void *arg)
-{
-    (void)arg;
-    for (;;)
-        hy_fiber_yield();
-}
-
 static void on_fault(int sig)
 {
     (void)sig;
@@ -104,7 +75,7 @@ static void overflow_in_a_child(void *arg)
     } else {
         signal(SIGSEGV, SIG_DFL);
     }
-    rt = make(0);
+    rt = make_reporting();
     hy_fiber_spawn(rt, frame_bytes == 0 ? nothing : yield_for_ever, NULL, NULL,
                    NULL);
     o.name = "deep";
@@ -193,7 +164,7 @@ static void count_stop(void *arg)
 
 HY_TEST(runtime_stack, each_of_many_has_a_guard)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
 
     for (int i = 0; i < MANY; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, park_for_ever, NULL, NULL, NULL), 0);
@@ -214,7 +185,7 @@ static void use_all_of_it(void *arg)
 HY_TEST(runtime_stack, any_size_is_usable)
 {
     size_t sizes[] = {8 << 10, 20 << 10, 64 << 10, 1 << 20, 8 << 20};
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
@@ -224,8 +195,7 @@ HY_TEST(runtime_stack, any_size_is_usable)
         o.flags = HY_FIBER_UNGUARDED;
         HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
     }
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 /* --- memory -----------------------------------------------------------------
@@ -239,18 +209,10 @@ static uint64_t resident_bytes(void)
     return u.resident_bytes;
 }
 
-static hy_runtime_stats stats_of(hy_runtime *rt)
-{
-    hy_runtime_stats s = {.size = sizeof(s)};
-
-    HY_CHECK_EQ(hy_runtime_stats_get(rt, &s), 0);
-    return s;
-}
-
 /* A slot, and a descriptor, but no page of a stack. */
 HY_TEST(runtime_stack, an_unstarted_fiber_touches_no_stack)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
     uint64_t before = resident_bytes(), after;
     hy_runtime_stats s;
 
@@ -264,8 +226,7 @@ HY_TEST(runtime_stack, an_unstarted_fiber_touches_no_stack)
     HY_CHECK(s.stacks >= MANY && s.stacks < 5 * MANY);
     HY_CHECK(s.stack_maps > 1); /* as they were needed */
     HY_CHECK_EQ(s.stacks_kept, 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 static hy_event all_have_begun;
@@ -278,17 +239,6 @@ static void wait_for_the_others(void *arg)
     if (--yet_to_begin == 0)
         HY_CHECK_EQ(hy_event_set(&all_have_begun), 0);
     HY_CHECK_EQ(hy_event_wait(&all_have_begun, HY_FOREVER), 0);
-}
-
-static hy_runtime *make_with_watermark(size_t keep_bytes)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = 1;
-    o.stack_keep_bytes = keep_bytes;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
 }
 
 static void spawn_all(void *arg)
@@ -325,13 +275,12 @@ static void settle(hy_runtime *rt, uint64_t kept)
 /* Else 100,000 fibers cannot have guards. */
 static bool has_installed_guards(void)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
     bool has;
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
     has = stats_of(rt).guards_installed != 0;
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
     return has;
 }
 
@@ -341,7 +290,8 @@ HY_TEST(runtime_stack, memory_is_given_back_after_a_burst)
 {
     bool small = HY_ARCH_THREADS || is_watched() || !has_installed_guards();
     int count = small ? 3000 : 100000, keep = small ? 500 : 1024;
-    hy_runtime *rt = make_with_watermark(small ? 500 * 65536 : 0);
+    hy_runtime *rt =
+        make(.workers = 1, .stack_keep_bytes = small ? 500 * 65536 : 0);
     uint64_t before, most, after;
     hy_runtime_stats s;
 
@@ -370,7 +320,7 @@ HY_TEST(runtime_stack, memory_is_given_back_after_a_burst)
 
 HY_TEST(runtime_stack, a_watermark_keeps_what_it_says)
 {
-    hy_runtime *rt = make_with_watermark(SIZE_MAX);
+    hy_runtime *rt = make(.workers = 1, .stack_keep_bytes = SIZE_MAX);
 
     HY_CHECK_EQ(hy_runtime_start(rt), 0);
     burst(rt, 3000);
@@ -390,7 +340,7 @@ HY_TEST(runtime_stack, a_watermark_keeps_what_it_says)
    gives a few back. */
 HY_TEST(runtime_stack, polls_give_memory_back)
 {
-    hy_runtime *rt = make_with_watermark(100 * 65536);
+    hy_runtime *rt = make(.workers = 1, .stack_keep_bytes = 100 * 65536);
     int count = 1000, calls = 0;
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_all, &count, NULL, NULL), 0);
@@ -416,7 +366,7 @@ static void note_frame(void *arg)
 /* The stack that was given back last is the first to be used again. */
 HY_TEST(runtime_stack, last_in_first_out)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
     char *first = NULL, *next = NULL;
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, note_frame, &first, NULL, NULL), 0);
@@ -430,14 +380,9 @@ HY_TEST(runtime_stack, last_in_first_out)
 /* --- refusals ---------------------------------------------------------------
  */
 
-static void count_up(void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-}
-
 HY_TEST(runtime_stack, no_memory_for_a_stack)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     atomic_int count = 0;
     hy_fiber out = {77};
@@ -462,31 +407,29 @@ HY_TEST(runtime_stack, no_memory_for_a_stack)
 
 HY_TEST(runtime_stack, no_memory_for_the_first_fiber)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
 
     hy_fail_from(HY_FAIL_MMAP, 1, ENOMEM);
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), -ENOMEM);
     HY_CHECK(hy_fail_hits() > 0);
     hy_fail_none();
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 /* A refused large segment is tried smaller. */
 HY_TEST(runtime_stack, a_smaller_segment_will_do)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-    rt = make(0);
+    rt = make_reporting();
     /* The table exists already: the first mmap is the segment's. */
     hy_fail_at(HY_FAIL_MMAP, 1, ENOMEM);
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
     hy_fail_none();
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 static unsigned long spawn_without_guard_advice(hy_runtime *rt, int *result)
@@ -507,7 +450,7 @@ static unsigned long spawn_without_guard_advice(hy_runtime *rt, int *result)
 
 HY_TEST(runtime_stack, guards_by_protection_stop_before_the_mappings_do)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
     hy_runtime_stats s = {.size = sizeof(s)};
     hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     size_t limit = hyi_os_map_limit();
@@ -528,31 +471,28 @@ HY_TEST(runtime_stack, guards_by_protection_stop_before_the_mappings_do)
     HY_CHECK(s.guards_protected >= spawned);
     o.flags = HY_FIBER_UNGUARDED;
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, &o, NULL), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 HY_TEST(runtime_stack, a_guard_that_is_refused_refuses_the_fiber)
 {
-    hy_runtime *rt = make(0);
+    hy_runtime *rt = make_reporting();
 
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-    rt = make(0);
+    rt = make_reporting();
     hy_fail_from(HY_FAIL_MADVISE, 1, EINVAL);
     hy_fail_syscall(SYS_process_madvise, 1, EINVAL);
     hy_fail_from(HY_FAIL_MPROTECT, 1, ENOMEM);
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), -ENOMEM);
     hy_fail_none();
     HY_CHECK_EQ(hy_fiber_spawn(rt, nothing, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    run_to_the_end(rt);
 }
 
 HY_TEST(runtime_stack, other_refusals)
 {
     hy_runtime *rt = NULL;
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
     hy_fiber_options last = HY_FIBER_OPTIONS_INIT;
     atomic_int count = 0;
 
@@ -560,8 +500,7 @@ HY_TEST(runtime_stack, other_refusals)
     HY_CHECK_EQ(hy_runtime_init(&rt, NULL), -ENOMEM);
     hy_fail_none();
     HY_CHECK(rt == NULL);
-    o.workers = 3;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    rt = make(.workers = 3);
     last.worker = 3; /* the one whose thread is refused */
     HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &last, NULL), 0);
     hy_fail_at(HY_FAIL_PTHREAD_CREATE, 2, EAGAIN);

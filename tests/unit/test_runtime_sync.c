@@ -11,25 +11,9 @@
 #include <hyperion/sync.h>
 
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
-enum { MS = 1000000, ROUNDS = 300, FIBERS = 8, THREADS = 2 };
-
-static hy_runtime *make(unsigned workers)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void run_to_the_end(hy_runtime *rt)
-{
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-}
+enum { ROUNDS = 300, FIBERS = 8, THREADS = 2 };
 
 /* --- mutex ------------------------------------------------------------------
  */
@@ -61,7 +45,7 @@ static void *add_in_a_thread(void *arg)
 HY_TEST(runtime_sync, a_mutex_excludes_fibers_and_threads)
 {
     for (unsigned workers = 1; workers <= 3; workers++) {
-        hy_runtime *rt = make(workers);
+        hy_runtime *rt = make(.workers = workers);
         pthread_t thread[THREADS];
 
         memset(&mutex, 0, sizeof(mutex));
@@ -96,7 +80,7 @@ static void try_a_held_mutex(void *arg)
 
 HY_TEST(runtime_sync, a_mutex_knows_its_owner)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     memset(&mutex, 0, sizeof(mutex));
     guarded = 0;
@@ -142,7 +126,7 @@ static void hold_a_while(void *arg)
 
 HY_TEST(runtime_sync, waiters_are_served_in_order)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
 
     memset(&mutex, 0, sizeof(mutex));
     sequence[0] = '\0';
@@ -191,7 +175,7 @@ HY_TEST(runtime_sync, a_condition_passes_the_turn_around)
     for (unsigned workers = 1; workers <= 2; workers++) {
         struct player fiber[2] = {{0, 1, 100}, {1, 2, 100}};
         struct player thread = {2, 0, 100};
-        hy_runtime *rt = make(workers);
+        hy_runtime *rt = make(.workers = workers);
         pthread_t t;
 
         memset(&mutex, 0, sizeof(mutex));
@@ -231,7 +215,7 @@ static void cancel_it(void *arg)
 
 HY_TEST(runtime_sync, a_condition_holds_the_mutex_on_every_return)
 {
-    hy_runtime *rt = make(1);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber waiter;
 
     memset(&mutex, 0, sizeof(mutex));
@@ -295,7 +279,7 @@ static void *post_often(void *arg)
 HY_TEST(runtime_sync, a_wake_that_is_late_is_not_lost)
 {
     for (unsigned workers = 1; workers <= 2; workers++) {
-        hy_runtime *rt = make(workers);
+        hy_runtime *rt = make(.workers = workers);
         int posts = 400, left = 0;
         pthread_t thread[THREADS];
 
@@ -343,7 +327,7 @@ static void *open_and_wait(void *arg)
 
 HY_TEST(runtime_sync, an_event_and_a_wait_group)
 {
-    hy_runtime *rt = make(2);
+    hy_runtime *rt = make(.workers = 2);
     atomic_int count = 0;
     pthread_t t;
 

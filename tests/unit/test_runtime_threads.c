@@ -14,7 +14,7 @@
 
 #include "arch.h"
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 
 enum { FIBERS = 50, STACK_BYTES = 32 << 10 };
 
@@ -28,15 +28,9 @@ static void count_warning(void *ctx, int level, const char *message)
     errno = 99; /* a report changes nothing for who runs into it */
 }
 
-static hy_runtime *make(void)
+static hy_runtime *make_warning(void)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = 1;
-    o.report.write = count_warning;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
+    return make(.workers = 1, .report.write = count_warning);
 }
 
 /* Of the process; 0 where the system does not tell. */
@@ -80,7 +74,7 @@ static void sleep_for_ever(void *arg)
 HY_TEST(runtime_threads, ended_fibers_leave_none)
 {
     int before = count_threads(), count = 0;
-    hy_runtime *rt = make();
+    hy_runtime *rt = make_warning();
 
     for (int i = 0; i < FIBERS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, note, &count, NULL, NULL), 0);
@@ -93,7 +87,7 @@ HY_TEST(runtime_threads, ended_fibers_leave_none)
 HY_TEST(runtime_threads, parked_fibers_leave_none_when_their_runtime_ends)
 {
     int before = count_threads(), count = 0;
-    hy_runtime *rt = make();
+    hy_runtime *rt = make_warning();
 
     for (int i = 0; i < FIBERS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_for_ever, &count, NULL, NULL), 0);
@@ -109,7 +103,7 @@ HY_TEST(runtime_threads, parked_fibers_leave_none_when_their_runtime_ends)
 /* It is told, and nothing is lost. */
 HY_TEST(runtime_threads, a_fiber_without_a_thread_starts_later)
 {
-    hy_runtime *rt = make();
+    hy_runtime *rt = make_warning();
     int count = 0;
 
     warnings = 0;
@@ -163,7 +157,7 @@ static void take_turns(void *arg)
 
 HY_TEST(runtime_threads, others_go_on_while_one_waits_for_a_thread)
 {
-    hy_runtime *rt = make();
+    hy_runtime *rt = make_warning();
     bool kept = false;
     int count = 0;
 

@@ -11,28 +11,10 @@
 #include <hyperion/sync.h>
 
 #include "fail.h"
-#include "hy_test.h"
+#include "runtime_test.h"
 #include "lock.h"
 
-enum { MS = 1000000, LINKS_MOST = 1000, WORKERS_MOST = 2 };
-#define SECOND ((uint64_t)1000 * MS)
-
-static hy_runtime *make(unsigned workers, uint64_t seed)
-{
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
-    hy_runtime *rt = NULL;
-
-    o.workers = workers;
-    o.seed = seed;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
-    return rt;
-}
-
-static void run_to_the_end(hy_runtime *rt)
-{
-    HY_CHECK_EQ(hy_runtime_run(rt), 0);
-    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
-}
+enum { LINKS_MOST = 1000, WORKERS_MOST = 2 };
 
 /* --- cycles of any length ---------------------------------------------------
  */
@@ -162,7 +144,7 @@ static void spawn_link(hy_runtime *rt, unsigned i)
 static void cycle_of_fibers(unsigned count, unsigned every, unsigned conditions,
                             unsigned workers, uint64_t seed)
 {
-    hy_runtime *rt = make(workers, seed);
+    hy_runtime *rt = make(.workers = workers, .seed = seed);
 
     prepare(count);
     choose_joins(every);
@@ -209,7 +191,7 @@ HY_TEST(runtime_waits, a_cycle_through_conditions_is_refused_once)
 
 HY_TEST(runtime_waits, with_a_deadline_too)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     uint64_t start = hy_now();
 
     prepare(3);
@@ -231,7 +213,7 @@ static void *run(void *rt)
 HY_TEST(runtime_waits, through_two_runtimes)
 {
     for (unsigned every = 0; every < 4; every++) {
-        hy_runtime *rt[2] = {make(1, 0), make(2, 0)};
+        hy_runtime *rt[2] = {make(.workers = 1), make(.workers = 2)};
         pthread_t other;
 
         prepare(50);
@@ -251,7 +233,7 @@ HY_TEST(runtime_waits, through_two_runtimes)
 static void cycle_with_threads(unsigned threads, unsigned fibers,
                                unsigned conditions)
 {
-    hy_runtime *rt = make(WORKERS_MOST, 0);
+    hy_runtime *rt = make(.workers = WORKERS_MOST);
     pthread_t thread[8];
 
     prepare(threads + fibers);
@@ -363,7 +345,7 @@ static void hold_second_try_first(void *arg)
 
 HY_TEST(runtime_waits, who_only_tries_closes_nothing)
 {
-    hy_runtime *rt = make(1, 7);
+    hy_runtime *rt = make(.workers = 1, .seed = 7);
     hy_fiber holder;
 
     reset();
@@ -385,11 +367,6 @@ static void join_oneself_by_way_of(void *arg)
 }
 
 /* A slot is used again: the waits of its earlier fibers are no one's. */
-static void nothing(void *arg)
-{
-    (void)arg;
-}
-
 static void spawn_and_join(void *arg)
 {
     (void)arg;
@@ -408,7 +385,7 @@ static void spawn_and_join(void *arg)
 HY_TEST(runtime_waits, slots_that_are_used_again_close_nothing)
 {
     for (unsigned workers = 1; workers <= WORKERS_MOST; workers++) {
-        hy_runtime *rt = make(workers, 0);
+        hy_runtime *rt = make(.workers = workers);
 
         reset();
         for (int i = 0; i < 6; i++)
@@ -449,7 +426,7 @@ static void own_first_and_join(void *arg)
 
 HY_TEST(runtime_waits, a_join_that_is_over_closes_nothing)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
 
     reset();
     results[1] = 1;
@@ -462,7 +439,7 @@ HY_TEST(runtime_waits, a_join_that_is_over_closes_nothing)
 
 HY_TEST(runtime_waits, two_who_join_each_other)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     hy_fiber a, b;
 
     reset();
@@ -509,7 +486,7 @@ static void want_first_with_second(void *arg)
 
 static void condition_with(uint64_t ns, void *early, int result)
 {
-    hy_runtime *rt = make(1, 5);
+    hy_runtime *rt = make(.workers = 1, .seed = 5);
 
     reset();
     memset(&changed, 0, sizeof(changed));
@@ -545,7 +522,7 @@ static void cancel_and_want_first(void *arg)
 
 HY_TEST(runtime_waits, a_cancelled_condition_too)
 {
-    hy_runtime *rt = make(1, 6);
+    hy_runtime *rt = make(.workers = 1, .seed = 6);
     uint64_t ns = HY_FOREVER;
 
     reset();
@@ -575,7 +552,7 @@ static void want_first_then_second(void *arg)
 
 HY_TEST(runtime_waits, a_condition_that_is_over_closes_nothing)
 {
-    hy_runtime *rt = make(1, 8);
+    hy_runtime *rt = make(.workers = 1, .seed = 8);
     uint64_t ns = HY_FOREVER;
 
     reset();
@@ -652,7 +629,7 @@ static void *want_first_too(void *arg)
 
 HY_TEST(runtime_waits, a_mutex_may_be_freed_after_its_last_unlock)
 {
-    hy_runtime *rt = make(1, 0);
+    hy_runtime *rt = make(.workers = 1);
     pthread_t waiter, thread;
 
     reset();
@@ -790,7 +767,7 @@ static void be_in_storm_as_a_fiber(void *arg)
 
 static void rage(unsigned workers, uint64_t seed, int threads)
 {
-    hy_runtime *rt = make(workers, seed);
+    hy_runtime *rt = make(.workers = workers, .seed = seed);
     pthread_t thread[AGENT_THREADS];
 
     memset(storm.thing, 0, sizeof(storm.thing));
@@ -955,17 +932,13 @@ static hy_fiber spawn_named(hy_runtime *rt, const char *name,
 
 HY_TEST(runtime_waits, a_deadlock_is_told_by_name)
 {
-    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_runtime *rt =
+        make(.workers = 1, .flags = HY_RUNTIME_CLOSED, .report.write = hear);
     hy_fiber owner, waiter;
-    hy_runtime *rt = NULL;
     char part[160];
 
     reset();
     tales = 0;
-    o.workers = 1;
-    o.flags = HY_RUNTIME_CLOSED;
-    o.report.write = hear;
-    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
     HY_CHECK_EQ(hy_mutex_lock(&second, HY_FOREVER), 0);
     owner = spawn_named(rt, "owner", own_first, NULL);
     waiter = spawn_named(rt, "waiter", want_mutex, &first);
