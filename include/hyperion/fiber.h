@@ -150,6 +150,21 @@ HY_API int hy_fiber_check(void);
  */
 HY_API void hy_fiber_shield(int on);
 
+/**
+ * Between these two the calling fiber holds what the other fibers of its thread
+ * must not meet half way: a lock of the host that belongs to a thread (a
+ * pthread mutex), a thread-local variable in use. It must not wait or yield
+ * there, nor end: the next fiber of the thread that wants the lock would wait
+ * for ever. If it does so all the same, that is told to the runtime's report
+ * callback, at each wait, with the fiber's name and what it waits for
+ * (HY_REPORT_ERROR, on the fiber's stack; the callback must not wait), and the
+ * fiber goes on. A wait that finds at once what it wants is none. Costs a
+ * byte's change; a switch pays nothing for it. They nest, 255 deep; a leave
+ * without an enter does nothing, nor does either outside a fiber.
+ */
+HY_API void hy_fiber_critical_enter(void);
+HY_API void hy_fiber_critical_leave(void); /**< the end of one */
+
 /** What a fiber is doing. */
 typedef enum hy_fiber_state {
     HY_FIBER_NEW = 1, /**< spawned, not started, without a stack */

@@ -63,8 +63,12 @@ enum {
 enum { HYI_POST_WAKE = 1, HYI_POST_CANCEL = 2, HYI_POST_SPAWN = 4 };
 
 /* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra; has a
-   canary below its stack that is looked at. */
-enum { HYI_FIBER_EXTRA = 0x80, HYI_FIBER_CANARY = 0x40 };
+   canary below its stack that is looked at; is where it must not wait. */
+enum {
+    HYI_FIBER_EXTRA = 0x80,
+    HYI_FIBER_CANARY = 0x40,
+    HYI_FIBER_CRITICAL = 0x20
+};
 
 struct hyi_worker;
 struct hyi_observer;
@@ -94,6 +98,7 @@ struct hyi_fiber {
     bool woken;             /* ready after a wait, not after a yield */
     _Atomic uint8_t posted; /* HYI_POST_..., partner: drain in inbox.c */
     _Atomic uint8_t wait;   /* enum hyi_wait, while parked */
+    uint8_t critical;       /* depth; HYI_FIBER_CRITICAL when it is not 0 */
     int error;              /* errno, while it does not run */
 
     /* Second line. */

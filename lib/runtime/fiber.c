@@ -149,6 +149,7 @@ static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
         flags |= HYI_FIBER_CANARY;
     f->flags = (uint8_t)flags;
     f->shield = 0;
+    f->critical = 0;
     f->joiners = NULL;
     /* Before it is live: who finds it live may post to it, and a cancel that
        knew no worker, or one of a life before, could be lost in the moment in
@@ -287,6 +288,24 @@ void hy_fiber_shield(int on)
         f->shield++;
     else if (f->shield > 0)
         f->shield--;
+}
+
+void hy_fiber_critical_enter(void)
+{
+    struct hyi_fiber *f = hyi_fiber_running();
+
+    if (f == NULL || f->critical == UINT8_MAX)
+        return;
+    f->critical++;
+    f->flags |= HYI_FIBER_CRITICAL;
+}
+
+void hy_fiber_critical_leave(void)
+{
+    struct hyi_fiber *f = hyi_fiber_running();
+
+    if (f != NULL && f->critical != 0 && --f->critical == 0)
+        f->flags &= (uint8_t)~HYI_FIBER_CRITICAL;
 }
 
 /* --- others -----------------------------------------------------------------

@@ -7,6 +7,9 @@
 #include "hop.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+#include "waits.h"
 
 extern void *__cxa_get_globals(void) __attribute__((weak));
 
@@ -41,6 +44,23 @@ void hyi_hop_fp_env(struct hyi_worker *w, struct hyi_fiber *from,
         w->fp_env = env;
     hy_arch_fp_env_set(to->flags & HY_FIBER_FP_ENV ? hyi_extra_of(to)->fp_env
                                                    : w->fp_env);
+}
+
+void hyi_report_critical(struct hyi_fiber *f, bool ends)
+{
+    struct hyi_worker *w =
+        atomic_load_explicit(&f->worker, memory_order_relaxed);
+    char who[HYI_FIBER_TEXT], message[HYI_FIBER_TEXT + 64];
+    const char *does = ends ? "end" : "yield";
+
+    if (atomic_load_explicit(&f->state, memory_order_relaxed) ==
+        HY_FIBER_PARKED)
+        does = hyi_wait_name((enum hyi_wait)atomic_load_explicit(
+            &f->wait, memory_order_relaxed));
+    hyi_fiber_describe(f, who, sizeof(who));
+    snprintf(message, sizeof(message), "%s is in a critical section: %s", who,
+             does);
+    hyi_report(w->rt, HY_REPORT_ERROR, message);
 }
 
 void hyi_hop(struct hyi_worker *w, struct hyi_fiber *to, void *top)

@@ -27,6 +27,9 @@ void hyi_worker_come(struct hyi_worker *w);
 void hyi_hop_fp_env(struct hyi_worker *w, struct hyi_fiber *from,
                     struct hyi_fiber *to);
 
+/* Tells of a fiber that leaves its stack inside a critical section. */
+HYI_COLD void hyi_report_critical(struct hyi_fiber *f, bool ends);
+
 /* What stands at the beginning of each stack. */
 void *hyi_fiber_main(void);
 
@@ -87,6 +90,18 @@ static inline void hyi_check_canary(const struct hyi_fiber *f)
         hyi_dense_fail(atomic_load_explicit(&f->stack, memory_order_relaxed));
 }
 
+/* What is looked at when a fiber leaves its stack. */
+static inline __attribute__((always_inline)) void
+hyi_check_leave(struct hyi_fiber *f, bool ends)
+{
+    if (HYI_LIKELY(!(f->flags & (HYI_FIBER_CANARY | HYI_FIBER_CRITICAL))))
+        return;
+    if (f->flags & HYI_FIBER_CRITICAL)
+        hyi_report_critical(f, ends);
+    if (f->flags & HYI_FIBER_CANARY)
+        hyi_check_canary(f);
+}
+
 /* The one place where a worker leaves a stack that it will come back to: one
    call site for all switches keeps the return predictor right. top: of the new
    stack that the fiber begins on; NULL: it was left here. */
@@ -96,8 +111,7 @@ hyi_hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     struct hyi_fiber *from = w->current;
     void *fake = NULL;
 
-    if (HYI_UNLIKELY(from->flags & HYI_FIBER_CANARY))
-        hyi_check_canary(from);
+    hyi_check_leave(from, false);
     if (HYI_LIKELY(top == NULL))
         hyi_see_depth(to);
     hyi_turn_to(w, from, to);

@@ -204,7 +204,7 @@ bool hyi_waits_confirm(uintptr_t me)
 /* --- telling ----------------------------------------------------------------
  */
 
-static void describe_fiber(struct hyi_fiber *f, char *out, size_t bytes)
+void hyi_fiber_describe(struct hyi_fiber *f, char *out, size_t bytes)
 {
     uint64_t life = hyi_fiber_unlocked(f);
     struct hyi_worker *w =
@@ -228,7 +228,7 @@ void hyi_waits_describe(const struct hyi_fiber *f, char *out, size_t bytes)
     enum hyi_wait wait =
         (enum hyi_wait)atomic_load_explicit(&f->wait, memory_order_relaxed);
     uintptr_t token = 0;
-    char whom[HYI_NAME_BYTES + 48];
+    char whom[HYI_FIBER_TEXT];
 
     if (wait == HYI_WAIT_MUTEX || wait == HYI_WAIT_JOIN)
         token = hyi_waits_next((uintptr_t)f);
@@ -239,7 +239,7 @@ void hyi_waits_describe(const struct hyi_fiber *f, char *out, size_t bytes)
     if (token & HYI_TOKEN_THREAD)
         snprintf(whom, sizeof(whom), "a thread");
     else
-        describe_fiber((struct hyi_fiber *)token, whom, sizeof(whom));
+        hyi_fiber_describe((struct hyi_fiber *)token, whom, sizeof(whom));
     snprintf(out, bytes, "%s, %s %s", hyi_wait_name(wait),
              wait == HYI_WAIT_MUTEX ? "owned by" : "of", whom);
 }

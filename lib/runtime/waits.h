@@ -108,6 +108,10 @@ void hyi_waits_confirm_begin(void);
 bool hyi_waits_confirm(uintptr_t me);
 void hyi_waits_confirm_end(void);
 
+/* "fiber "x" (0x...)", for reports. */
+enum { HYI_FIBER_TEXT = HYI_NAME_BYTES + 48 };
+void hyi_fiber_describe(struct hyi_fiber *f, char *out, size_t bytes);
+
 /* "for a mutex of fiber "x" (0x...)", for reports; the fiber is parked and its
    runtime does not run. */
 void hyi_waits_describe(const struct hyi_fiber *f, char *out, size_t bytes);

@@ -430,8 +430,7 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w)
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
-        hyi_check_canary(f);
+    hyi_check_leave(f, true);
     if (HYI_UNLIKELY(w->special && !w->rt->stale))
         hyi_observe_end(w, f);
     w->last.class = f->class;

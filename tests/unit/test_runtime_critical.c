@@ -1,0 +1,177 @@
+/*
+ * test_runtime_critical.c - who waits in a critical section is told of, by
+ * name, at each wait; who does not is not.
+ */
+#include <hyperion/fiber.h>
+#include <hyperion/runtime.h>
+#include <hyperion/sync.h>
+
+#include "hy_test.h"
+
+enum { MS = 1000000, TEXTS = 4 };
+
+static struct {
+    char text[TEXTS][200];
+    int count;
+} told;
+
+static void keep_text(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    if (level == HY_REPORT_ERROR && told.count < TEXTS)
+        snprintf(told.text[told.count], sizeof(told.text[0]), "%s", message);
+    told.count += level == HY_REPORT_ERROR;
+}
+
+static void run(void (*entry)(void *), void *arg, unsigned flags,
+                unsigned workers)
+{
+    hy_runtime_options o = HY_RUNTIME_OPTIONS_INIT;
+    hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
+    hy_runtime *rt = NULL;
+
+    memset(&told, 0, sizeof(told));
+    o.workers = workers;
+    o.report.write = keep_text;
+    f.name = "teller";
+    f.flags = flags;
+    HY_CHECK_EQ(hy_runtime_init(&rt, &o), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, &f, NULL), 0);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static void has_told(int nth, const char *what)
+{
+    const char *text = told.text[nth];
+    size_t length = strlen(text), tail = strlen(what);
+
+    HY_CHECK_MSG(strstr(text, "fiber \"teller\"") != NULL, "%s", text);
+    HY_CHECK_MSG(length > tail && strcmp(text + length - tail, what) == 0, "%s",
+                 text);
+}
+
+static void end_at_once(void *arg)
+{
+    (void)arg;
+}
+
+static void wait_inside(void *arg)
+{
+    (void)arg;
+    hy_fiber_critical_enter();
+    hy_fiber_sleep(hy_after(MS));
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, end_at_once, NULL, NULL, NULL), 0);
+    hy_fiber_yield(); /* to that one */
+    hy_fiber_critical_enter();
+    hy_fiber_critical_leave();
+    hy_fiber_sleep(hy_after(MS)); /* still in the outer one */
+}
+
+static void expect_four(void)
+{
+    HY_CHECK_EQ(told.count, 4);
+    has_told(0, ": sleep");
+    has_told(1, ": yield");
+    has_told(2, ": sleep");
+    has_told(3, ": end");
+}
+
+HY_TEST(runtime_critical, each_wait_inside_is_told)
+{
+    run(wait_inside, NULL, 0, 1);
+    expect_four();
+}
+
+HY_TEST(runtime_critical, on_a_stack_with_a_canary_too)
+{
+    run(wait_inside, NULL, HY_FIBER_HUGE_STACK, 1);
+    expect_four();
+}
+
+HY_TEST(runtime_critical, and_of_a_fiber_that_migrates)
+{
+    run(wait_inside, NULL, HY_FIBER_MIGRATE, 2);
+    expect_four();
+}
+
+static void wait_outside(void *arg)
+{
+    hy_sem *sem = arg;
+
+    hy_fiber_critical_leave(); /* without an enter: nothing */
+    hy_fiber_yield();
+    hy_fiber_critical_enter();
+    hy_sem_wait(sem, HY_FOREVER); /* finds it at once */
+    hy_fiber_sleep(HY_NOW);       /* no wait, either */
+    for (int i = 0; i < 300; i++) /* deeper than it counts */
+        hy_fiber_critical_enter();
+    for (int i = 0; i < 301; i++)
+        hy_fiber_critical_leave();
+    hy_fiber_sleep(hy_after(MS));
+    hy_fiber_yield();
+}
+
+HY_TEST(runtime_critical, what_does_not_wait_is_not)
+{
+    hy_sem sem = {0};
+
+    HY_CHECK_EQ(hy_sem_post(&sem, 1), 0);
+    hy_fiber_critical_enter(); /* no fiber: nothing */
+    hy_fiber_critical_leave();
+    run(wait_outside, &sem, 0, 1);
+    HY_CHECK_EQ(told.count, 0);
+}
+
+static void end_inside(void *arg)
+{
+    (void)arg;
+    hy_fiber_critical_enter();
+}
+
+static void wait_behind_it(void *arg)
+{
+    (void)arg;
+    hy_fiber_critical_enter();
+    hy_fiber_critical_leave();
+    hy_fiber_sleep(hy_after(MS));
+}
+
+static void wait_after_others(void *arg)
+{
+    hy_fiber f;
+
+    (void)arg;
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, end_inside, NULL, NULL, &f), 0);
+    HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
+    HY_CHECK_EQ(told.count, 1);
+    /* In the slot and on the stack of the one that ended inside. */
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, wait_behind_it, NULL, NULL, &f), 0);
+    HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
+}
+
+HY_TEST(runtime_critical, the_next_fiber_of_a_slot_begins_outside)
+{
+    run(wait_after_others, NULL, 0, 1);
+    HY_CHECK_EQ(told.count, 1);
+}
+
+static void join_inside(void *arg)
+{
+    hy_fiber f;
+
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, wait_outside, arg, NULL, &f), 0);
+    hy_fiber_critical_enter();
+    HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
+    hy_fiber_critical_leave();
+}
+
+HY_TEST(runtime_critical, a_join_that_begins_its_fiber_is_a_wait)
+{
+    hy_sem sem = {0};
+
+    HY_CHECK_EQ(hy_sem_post(&sem, 1), 0);
+    run(join_inside, &sem, 0, 1);
+    HY_CHECK_EQ(told.count, 1);
+    has_told(0, ": join");
+}
