@@ -15,6 +15,7 @@
 
 #include "annotate.h"
 #include "arch.h"
+#include "core.h"
 #include "fail.h"
 #include "runtime_test.h"
 #include "os.h"
@@ -196,6 +197,67 @@ HY_TEST(runtime_stack, any_size_is_usable)
         HY_CHECK_EQ(hy_fiber_spawn(rt, use_all_of_it, &sizes[i], &o, NULL), 0);
     }
     run_to_the_end(rt);
+}
+
+/* --- in which order ---------------------------------------------------------
+ */
+
+enum { IN_ORDER = 5 };
+
+static hy_event may_end[IN_ORDER];
+static const struct hyi_stack *stack_had[IN_ORDER];
+
+static void have_a_stack(void *which)
+{
+    int i = (int)(intptr_t)which;
+
+    stack_had[i] = atomic_load(&hyi_fiber_running()->stack);
+    HY_CHECK_EQ(hy_event_wait(&may_end[i], HY_FOREVER), 0);
+}
+
+/* Ends them in the order of their digits. */
+static void end_all(const hy_fiber *f, const char *order)
+{
+    for (; *order != '\0'; order++) {
+        HY_CHECK_EQ(hy_event_set(&may_end[*order - '0']), 0);
+        HY_CHECK_EQ(hy_fiber_join(f[*order - '0'], HY_FOREVER), 0);
+        HY_CHECK_EQ(hy_event_reset(&may_end[*order - '0']), 0);
+    }
+}
+
+static void begin_all(hy_fiber *f)
+{
+    for (intptr_t i = 0; i < IN_ORDER; i++)
+        f[i] = spawn(NULL, have_a_stack, (void *)i);
+    hy_fiber_yield();
+}
+
+static void take_stacks_in_turn(void *order)
+{
+    const struct hyi_stack *before[IN_ORDER];
+    hy_fiber f[IN_ORDER];
+
+    begin_all(f);
+    memcpy(before, stack_had, sizeof(before));
+    end_all(f, order);
+    begin_all(f);
+    for (int i = 0; i < IN_ORDER; i++)
+        HY_CHECK(stack_had[i] ==
+                 before[((const char *)order)[IN_ORDER - 1 - i] - '0']);
+    end_all(f, "01234");
+}
+
+/* Whose memory is the warmest: last in, first out. */
+HY_TEST(runtime_stack, what_was_freed_last_is_taken_first)
+{
+    char orders[3][8] = {"01234", "43210", "20413"};
+
+    for (int i = 0; i < 3; i++) {
+        hy_runtime *rt = make_reporting();
+
+        spawn(rt, take_stacks_in_turn, orders[i]);
+        run_to_the_end(rt);
+    }
 }
 
 /* --- memory -----------------------------------------------------------------
