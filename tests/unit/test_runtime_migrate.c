@@ -6,6 +6,7 @@
  *      worker 2                   | roamer ...
  */
 #include <errno.h>
+#include <fenv.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include <hyperion/chan.h>
 #include <hyperion/fiber.h>
 #include <hyperion/local.h>
+#include <hyperion/observe.h>
 #include <hyperion/runtime.h>
 #include <hyperion/sync.h>
 
@@ -26,6 +28,7 @@ enum { PATIENCE_MS = 5000 };
 
 static _Atomic unsigned moves; /* of the roamer, as it was seen */
 static int home;               /* the worker that it is on, counted from 1 */
+static unsigned yields;        /* of it */
 static hy_sem sem, second;
 
 /* Compilers keep what pthread_self() gave. */
@@ -45,9 +48,9 @@ static __attribute__((noinline)) int get_errno(void)
     return errno;
 }
 
-static void run(void (*entry)(void *), void *arg, unsigned flags)
+static int spawn_first(hy_runtime *rt, void (*entry)(void *), void *arg,
+                       unsigned flags)
 {
-    hy_runtime *rt = make(.workers = 2);
     hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
 
     sem = second = (hy_sem){0};
@@ -55,7 +58,16 @@ static void run(void (*entry)(void *), void *arg, unsigned flags)
     home = 1;
     f.flags = flags;
     f.worker = home;
-    HY_CHECK_EQ(hy_fiber_spawn(rt, entry, arg, &f, NULL), 0);
+    f.name = "first";
+    f.stack_bytes = flags & HY_FIBER_HUGE_STACK ? 64 << 10 : 0;
+    return hy_fiber_spawn(rt, entry, arg, &f, NULL);
+}
+
+static void run(void (*entry)(void *), void *arg, unsigned flags)
+{
+    hy_runtime *rt = make(.workers = 2);
+
+    HY_CHECK_EQ(spawn_first(rt, entry, arg, flags), 0);
     run_to_the_end(rt);
 }
 
@@ -97,6 +109,7 @@ static bool goes_elsewhere(void)
     let_the_other_sleep();
     for (int i = 0; i < 1000 && !moved; i++) {
         hy_fiber_yield();
+        yields++;
         moved = thread_now() != before;
     }
     home = 3 - home;
@@ -304,6 +317,160 @@ static void is_cancelled_there(void *arg)
 HY_TEST(runtime_migrate, a_cancel_finds_it)
 {
     run(is_cancelled_there, NULL, HY_FIBER_MIGRATE);
+}
+
+/* --- with other flags -------------------------------------------------------
+ */
+
+static void looks_at_its_rounding(void *seen)
+{
+    *(int *)seen = fegetround();
+}
+
+/* Neither its own is left behind, nor what others of the new worker have is
+   taken over. */
+static void rounds_up_everywhere(void *arg)
+{
+    int others = -1;
+
+    (void)arg;
+    HY_CHECK_EQ(fegetround(), FE_TONEAREST);
+    fesetround(FE_UPWARD);
+    for (int i = 0; i < 4; i++) {
+        HY_CHECK(goes_elsewhere());
+        HY_CHECK_EQ(fegetround(), FE_UPWARD);
+        HY_CHECK_EQ(
+            hy_fiber_join(beside(looks_at_its_rounding, &others), HY_FOREVER),
+            0);
+        HY_CHECK_EQ(others, FE_TONEAREST);
+    }
+}
+
+HY_TEST(runtime_migrate, with_a_floating_point_environment)
+{
+    run(rounds_up_everywhere, NULL, HY_FIBER_MIGRATE | HY_FIBER_FP_ENV);
+    HY_CHECK_EQ(fegetround(), FE_TONEAREST);
+}
+
+/* But for what a spawn, a join and a dynamic linker take. */
+static void fills_its_stack(void *arg)
+{
+    char *low = atomic_load(&hyi_fiber_running()->stack)->low;
+    size_t bytes =
+        (size_t)((char *)__builtin_frame_address(0) - low) - (24 << 10);
+    volatile char *p = __builtin_alloca(bytes);
+
+    (void)arg;
+    for (size_t i = 0; i < bytes; i++)
+        p[i] = (char)(i * 7);
+    for (int round = 0; round < 4; round++) {
+        HY_CHECK(goes_elsewhere());
+        for (size_t i = 0; i < bytes; i++)
+            HY_CHECK(p[i] == (char)(i * 7));
+    }
+}
+
+/* Its stack comes from one worker's pool, and goes to another's. */
+HY_TEST(runtime_migrate, with_a_dense_stack)
+{
+    hy_runtime *rt = make(.workers = 2);
+
+    for (int i = 0; i < 3; i++) {
+        int r = spawn_first(rt, fills_its_stack, NULL,
+                            HY_FIBER_MIGRATE | HY_FIBER_HUGE_STACK);
+
+        if (r == -ENOTSUP)
+            break; /* no huge pages */
+        HY_CHECK_EQ(r, 0);
+        HY_CHECK_EQ(hy_runtime_run(rt), 0);
+        HY_CHECK_EQ(atomic_load(&moves), 4);
+    }
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* --- measured ---------------------------------------------------------------
+ */
+
+static struct {
+    uint64_t spawned, seen;         /* the times before */
+    uint64_t spawned_end, seen_end; /* and after */
+    hy_fiber_info info;
+    unsigned waits;
+} life;
+
+static int keep_info(const hy_fiber_info *info, void *arg)
+{
+    if (strcmp(info->name, "first") != 0)
+        return 0;
+    *(hy_fiber_info *)arg = *info;
+    return 1;
+}
+
+static void lives_on_two_workers(void *arg)
+{
+    uint64_t end = hy_now() + 3 * MS;
+
+    while (hy_now() < end)
+        ;
+    for (int i = 0; i < 4; i++)
+        HY_CHECK(goes_elsewhere());
+    beside(posts_and_is_busy, NULL);
+    HY_CHECK_EQ(hy_sem_wait(&sem, HY_FOREVER), 0);
+    atomic_fetch_add(&moves, 1);
+    life.seen = hy_now();
+    hy_fiber_yield();
+    yields++;
+    HY_CHECK_EQ(hy_fiber_each(arg, keep_info, &life.info), 1);
+    life.seen_end = hy_now();
+}
+
+static hy_histogram histogram_of(const hy_runtime *rt, hy_measure which)
+{
+    hy_histogram h = HY_HISTOGRAM_INIT;
+
+    HY_CHECK_EQ(hy_runtime_histogram_get(rt, which, &h), 0);
+    return h;
+}
+
+/* Each turn, delay and wait once, whichever worker saw it begin; and together
+   they are the fiber's life. */
+static void measure(unsigned flags)
+{
+    hy_runtime *rt = make(.workers = 2, .flags = HY_RUNTIME_MEASURE);
+    enum { BUSY = 5 };
+    uint64_t sum;
+    int r;
+
+    yields = 0;
+    life.spawned = hy_now();
+    r = spawn_first(rt, lives_on_two_workers, rt, HY_FIBER_MIGRATE | flags);
+    life.spawned_end = hy_now();
+    if (r == 0) {
+        HY_CHECK_EQ(hy_runtime_run(rt), 0);
+        HY_CHECK_EQ(histogram_of(rt, HY_MEASURE_WAIT).count, 1);
+        HY_CHECK_EQ(histogram_of(rt, HY_MEASURE_RUN).count, yields + 2 + BUSY);
+        HY_CHECK_EQ(histogram_of(rt, HY_MEASURE_DELAY).count,
+                    yields + 2 + BUSY);
+        HY_CHECK_EQ(histogram_of(rt, HY_MEASURE_STACK).count, 1 + BUSY);
+        sum = life.info.run_ns + life.info.wait_ns + life.info.delay_ns;
+        HY_CHECK(life.info.run_ns >= 3 * MS * 9 / 10);
+        /* Clocks of two processors, and ticks that are counted in ns. */
+        HY_CHECK(sum + sum / 50 >= life.seen - life.spawned_end);
+        HY_CHECK(sum <= (life.seen_end - life.spawned) * 51 / 50);
+    } else {
+        HY_CHECK_EQ(r, -ENOTSUP);
+    }
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+HY_TEST(runtime_migrate, measured)
+{
+    measure(0);
+}
+
+HY_TEST(runtime_migrate, measured_with_all_flags)
+{
+    measure(HY_FIBER_FP_ENV | HY_FIBER_HUGE_STACK);
 }
 
 /* --- woken while it parks ---------------------------------------------------
