@@ -13,7 +13,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
@@ -242,6 +244,77 @@ HY_TEST(runtime_cancel, a_runtime_does_not_end_inside_a_cancel)
     atomic_fetch_sub(&rt->cancelling, 1);
     pthread_join(thread, NULL);
     HY_CHECK_EQ(hy_fiber_cancel(f), -ESRCH);
+    rt = make(.workers = 1);
+    check_slots(rt);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+/* A signal stops a thread wherever it is; and lets it go on a while later. */
+static struct {
+    _Atomic int stopped, go, left;
+    hy_fiber fiber;
+    _Atomic int over;
+} held;
+
+static void hold(int sig)
+{
+    const struct timespec a_while = {0, 20 * MS}, moment = {0, MS / 10};
+    int saved = errno;
+
+    (void)sig;
+    atomic_store(&held.stopped, 1);
+    while (!atomic_load(&held.go))
+        nanosleep(&moment, NULL);
+    nanosleep(&a_while, NULL);
+    atomic_store(&held.left, 1);
+    errno = saved;
+}
+
+static void *cancel_again_and_again(void *arg)
+{
+    int r = 0;
+
+    while (!atomic_load(&held.over) && (r = hy_fiber_cancel(held.fiber)) == 0)
+        ;
+    HY_CHECK(r == 0 || r == -ESRCH);
+    return arg;
+}
+
+/* True when the thread was inside of a cancel. */
+static bool end_while_it_is_held(void)
+{
+    hy_runtime *rt = make(.workers = 1);
+    pthread_t thread;
+    bool inside;
+
+    held.stopped = held.go = held.left = held.over = 0;
+    held.fiber = spawn(rt, sleep_long, NULL);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, cancel_again_and_again, NULL), 0);
+    AWAIT(atomic_load(&rt->cancelling) != 0);
+    HY_CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
+    AWAIT(atomic_load(&held.stopped));
+    inside = atomic_load(&rt->cancelling) != 0;
+    atomic_store(&held.go, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK(!inside || atomic_load(&held.left));
+    atomic_store(&held.over, 1);
+    pthread_join(thread, NULL);
+    return inside;
+}
+
+HY_TEST(runtime_cancel, a_runtime_waits_for_a_cancel_that_was_stopped)
+{
+    struct sigaction stops = {.sa_handler = hold}, before;
+    hy_runtime *rt;
+    int inside = 0;
+
+    if (HY_TEST_SANITIZER) /* keep signals back while a thread computes */
+        return;
+    HY_CHECK_EQ(sigaction(SIGUSR1, &stops, &before), 0);
+    for (int i = 0; i < 20 && inside < 3; i++)
+        inside += end_while_it_is_held();
+    HY_CHECK_EQ(sigaction(SIGUSR1, &before, NULL), 0);
+    HY_CHECK(inside > 0);
     rt = make(.workers = 1);
     check_slots(rt);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
