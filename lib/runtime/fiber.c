@@ -505,11 +505,12 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
         atomic_load_explicit(&f->stack, memory_order_acquire);
     struct hyi_worker *w =
         atomic_load_explicit(&f->worker, memory_order_relaxed);
+    unsigned state = atomic_load_explicit(&f->state, memory_order_relaxed);
     struct hyi_fiber_extra *e;
 
     info->fiber = hyi_fiber_id(rt, life);
-    info->state =
-        (hy_fiber_state)atomic_load_explicit(&f->state, memory_order_relaxed);
+    /* 0: it is about to end, and waits for the lock that this holds. */
+    info->state = state != 0 ? (hy_fiber_state)state : HY_FIBER_RUNNING;
     info->worker = w != NULL ? (int)w->index : 0;
     info->reason = info->state == HY_FIBER_PARKED
                        ? hyi_wait_name((enum hyi_wait)atomic_load_explicit(
