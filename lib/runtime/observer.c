@@ -210,9 +210,9 @@ void hyi_observe_resume(struct hyi_worker *w, const struct hyi_fiber *next)
         hyi_probe_switch(id_of(w, w->current), id_of(w, next), w->index);
 }
 
-void hyi_observe_begin(struct hyi_worker *w, struct hyi_fiber *f)
+void hyi_observe_begin(struct hyi_worker *w, const struct hyi_fiber *f,
+                       struct hyi_fiber_extra *e)
 {
-    struct hyi_fiber_extra *e = hyi_extra_of(f);
     uint64_t ns;
 
     if (!measures(w))

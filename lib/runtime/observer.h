@@ -70,7 +70,8 @@ HYI_COLD void hyi_observe_delay(struct hyi_worker *w);
 HYI_COLD void hyi_observe_resume(struct hyi_worker *w,
                                  const struct hyi_fiber *next);
 /* A fiber has got a stack, and its extra is empty. */
-HYI_COLD void hyi_observe_begin(struct hyi_worker *w, struct hyi_fiber *f);
+HYI_COLD void hyi_observe_begin(struct hyi_worker *w, const struct hyi_fiber *f,
+                                struct hyi_fiber_extra *e);
 HYI_COLD void hyi_observe_end(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* A parked fiber is made ready by its worker; waker: NULL when no fiber of the

@@ -174,13 +174,22 @@ static struct hyi_fiber *pick(struct hyi_worker *w)
 /* --- beginning ---------------------------------------------------------------
  */
 
+/* Stores that are atomic where a hy_fiber_each may still read what the stack's
+   last fiber had there. */
 static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
-                                                  struct hyi_fiber *f)
+                                                  const struct hyi_fiber *f,
+                                                  const struct hyi_stack *stack)
 {
-    *hyi_extra_of(f) = (struct hyi_fiber_extra){
-        .fp_env = w->current->flags & HY_FIBER_FP_ENV ? w->fp_env
-                                                      : hy_arch_fp_env_get()};
-    hyi_observe_begin(w, f);
+    struct hyi_fiber_extra *e = hyi_extra_on(stack);
+
+    atomic_store_explicit(&e->run_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&e->wait_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&e->delay_ns, 0, memory_order_relaxed);
+    e->since = e->woken_at = 0;
+    e->away = false;
+    e->fp_env =
+        w->current->flags & HY_FIBER_FP_ENV ? w->fp_env : hy_arch_fp_env_get();
+    hyi_observe_begin(w, f, e);
 }
 
 /* An unstarted fiber gets a stack, and stays with this worker. */
@@ -198,10 +207,10 @@ static inline void settle(struct hyi_worker *w, struct hyi_fiber *f,
     atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
     f->top = (uint32_t)(uintptr_t)top;
     atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        begin_extra(w, f, stack);
     /* Release: pairs with the acquire in hy_fiber_each. */
     atomic_store_explicit(&f->stack, stack, memory_order_release);
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
-        begin_extra(w, f);
 }
 
 static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
@@ -512,13 +521,17 @@ HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
 /* --- joins in place ----------------------------------------------------------
  */
 
+static inline bool is_simple(const struct hyi_fiber *f)
+{
+    return !(f->flags & (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE));
+}
+
 /* May the current fiber begin one that it joins, instead of a pick? Not for too
    many in a row, nor when a pick would have to look at more. */
-static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self,
-                             const struct hyi_fiber *f)
+static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self)
 {
     return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
-           !((self->flags | f->flags) & (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE)) &&
+           is_simple(self) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
            !hyi_fiber_is_cancelled(self);
 }
@@ -579,13 +592,18 @@ static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
 
 /* The one that was spawned last runs at once, and its end continues the caller,
    past all queues. The generation was compared by the caller, and only this
-   thread puts fibers into the deque: what is found there is that very fiber. */
+   thread puts fibers into the deque: what is found there is that very fiber.
+   Its flags are looked at when it is: before, it may be stolen, end, and its
+   slot be another's. */
 int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
 {
-    return HYI_LIKELY(may_begin(w, w->current, f) &&
-                      hyi_deque_pop_this(&w->deque, f, hyi_worker_is_alone(w)))
-               ? begin_joined(w, f, id)
-               : hyi_join_parked(f, id, HY_FOREVER);
+    if (HYI_LIKELY(may_begin(w, w->current) &&
+                   hyi_deque_pop_this(&w->deque, f, hyi_worker_is_alone(w)))) {
+        if (HYI_LIKELY(is_simple(f)))
+            return begin_joined(w, f, id);
+        hyi_fresh_push(w, f);
+    }
+    return hyi_join_parked(f, id, HY_FOREVER);
 }
 
 /* --- coming and going --------------------------------------------------------

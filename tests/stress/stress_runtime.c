@@ -34,7 +34,7 @@ enum { MS = 1000000, THREADS = 2, CROWD = 200, SIGNAL_US = 200 };
 
 static struct round round_now;
 static _Atomic uint64_t round_began; /* 0: between rounds */
-static volatile sig_atomic_t signals;
+static _Atomic unsigned signals;
 
 /* A clock that no simulation turns. */
 static uint64_t real_now(void)
@@ -60,7 +60,7 @@ static void on_signal(int number)
 
     for (size_t i = 0; i < sizeof(scribble); i++)
         scribble[i] = (char)number;
-    signals++;
+    atomic_fetch_add(&signals, 1);
     errno = saved;
 }
 
@@ -316,8 +316,9 @@ static void *watch(void *arg)
 
 static void tell_all(unsigned rounds, uint64_t ns)
 {
-    printf("%u rounds in %.0f s, %ld signals, %" PRIu64 " waits ended early\n",
-           rounds, (double)ns / 1e9, (long)signals, atomic_load(&early));
+    printf("%u rounds in %.0f s, %u signals, %" PRIu64 " waits ended early\n",
+           rounds, (double)ns / 1e9, atomic_load(&signals),
+           atomic_load(&early));
     for (unsigned i = 0; i < KINDS; i++)
         printf("%10s %12" PRIu64 " moves\n", kinds[i].name,
                atomic_load(&moves[i]));
