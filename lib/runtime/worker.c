@@ -225,34 +225,18 @@ static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
     return stack;
 }
 
-/* Gives the fiber a stack, and that stack's upper end. */
-static inline void *start(struct hyi_worker *w, struct hyi_fiber *f)
-{
-    struct hyi_stack *stack = take_stack(w, f->class);
-    char *top = hyi_stack_top(stack);
-
-    settle(w, f, stack, top);
-    if (f->flags & HYI_FIBER_EXTRA)
-        top -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
-    return top;
-}
-
 /* The system has no thread for it now. It is tried again after one of those
    that are ready, if there is one, and after a rest otherwise. */
-static void put_off(struct hyi_worker *w, struct hyi_fiber *f)
+static void put_off(struct hyi_worker *w, struct hyi_fiber *f,
+                    struct hyi_stack *stack)
 {
     static const _Atomic uint32_t never = 0;
-    struct hyi_stack *stack =
-        atomic_load_explicit(&f->stack, memory_order_relaxed);
 
     if (!w->put_off)
         hyi_report(w->rt, HY_REPORT_WARNING,
                    "no thread for the context of a fiber: it starts later");
     w->put_off = true;
-    atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
     hyi_stack_give(w->rt->stacks, &w->pool[f->class], f->class, stack);
-    f->entry = w->start_entry; /* what a started fiber has no room for */
-    f->arg = w->start_arg;
     start_later(w, f);
     w->tick = 1; /* time may pass */
     w->streak = w->newest_first && w->woken != 0 ? 0 : STREAK_MOST - 1;
@@ -263,12 +247,16 @@ static void put_off(struct hyi_worker *w, struct hyi_fiber *f)
 /* Gives it a stack, and the thread that this may need; NULL: later. */
 static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    void *top = start(w, f);
+    struct hyi_stack *stack = take_stack(w, f->class);
+    char *end = hyi_stack_top(stack), *top = end;
 
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+        top -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
     if (HYI_UNLIKELY(!hy_arch_hop_prepare(top))) {
-        put_off(w, f);
+        put_off(w, f, stack);
         return NULL;
     }
+    settle(w, f, stack, end);
     if (HY_ARCH_THREADS)
         w->put_off = false;
     return top;

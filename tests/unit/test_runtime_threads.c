@@ -10,6 +10,7 @@
 
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>
+#include <hyperion/observe.h>
 #include <hyperion/runtime.h>
 
 #include "arch.h"
@@ -167,6 +168,33 @@ HY_TEST(runtime_threads, others_go_on_while_one_waits_for_a_thread)
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK(kept);
     HY_CHECK_EQ(count, 2);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
+static int count_starts(const hy_trace_event *event, void *count)
+{
+    *(int *)count += event->kind == HY_TRACE_START;
+    return 0;
+}
+
+/* However often it was tried. */
+HY_TEST(runtime_threads, a_late_start_is_observed_once)
+{
+    hy_runtime *rt =
+        make(.workers = 1, .flags = HY_RUNTIME_MEASURE | HY_RUNTIME_TRACE);
+    hy_histogram delay = HY_HISTOGRAM_INIT;
+    int count = 0, starts = 0;
+    bool kept = false;
+
+    spawn(rt, take_turns, &kept);
+    spawn(rt, note, &count);
+    hy_fail_from(HY_FAIL_PTHREAD_CREATE, 2, EAGAIN);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(count, 2);
+    HY_CHECK_EQ(hy_runtime_trace(rt, count_starts, &starts, NULL), 0);
+    HY_CHECK_EQ(starts, 2);
+    HY_CHECK_EQ(hy_runtime_histogram_get(rt, HY_MEASURE_DELAY, &delay), 0);
+    HY_CHECK_EQ(delay.count, 101 + 2);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
