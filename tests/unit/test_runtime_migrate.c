@@ -38,6 +38,12 @@ static long thread_now(void)
     return HY_ARCH_THREADS ? (long)hyi_worker_self->index : syscall(SYS_gettid);
 }
 
+/* As home. */
+static __attribute__((noinline)) int worker_now(void)
+{
+    return (int)hyi_worker_self->index + 1;
+}
+
 static __attribute__((noinline)) void set_errno(int value)
 {
     errno = value;
@@ -105,6 +111,7 @@ static bool goes_elsewhere(void)
     long before = thread_now();
     bool moved = false;
 
+    home = worker_now(); /* a join or a wait may have moved it before */
     beside(busy, (void *)(uintptr_t)atomic_load(&moves));
     let_the_other_sleep();
     for (int i = 0; i < 1000 && !moved; i++) {
@@ -112,7 +119,7 @@ static bool goes_elsewhere(void)
         yields++;
         moved = thread_now() != before;
     }
-    home = 3 - home;
+    home = worker_now();
     atomic_fetch_add(&moves, 1);
     return moved;
 }
