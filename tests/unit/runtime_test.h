@@ -103,14 +103,16 @@ static inline void yield_for_ever(void *arg)
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* Until cond holds, in a fiber or a thread; a minute is for ever. */
+/* Until cond holds, in a fiber or a thread; a minute is for ever. It need not
+   hold for long: it is not looked at again. */
 #define AWAIT(cond)                                                            \
     do {                                                                       \
         hy_deadline await_until_ = hy_after(60 * SECOND);                      \
+        bool came_;                                                            \
                                                                                \
-        while (!(cond) && hy_now() < await_until_)                             \
+        while (!(came_ = (cond)) && hy_now() < await_until_)                   \
             hy_fiber_sleep(hy_after(MS / 4));                                  \
-        HY_CHECK(cond);                                                        \
+        HY_CHECK_MSG(came_, "%s has not come", #cond);                         \
     } while (0)
 
 #endif
