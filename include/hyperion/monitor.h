@@ -75,6 +75,10 @@ typedef struct hy_monitor_runtime {
     uint64_t ready, timers;
     uint64_t stacks, stack_maps;
     uint64_t guards_installed, guards_protected;
+    uint64_t stacks_kept;    /**< free ones with memory: what idle workers trim
+                                  to the watermark stack_keep_bytes */
+    uint64_t stacks_trimmed; /**< times that a free one's was given back */
+    uint64_t huge_stack_bytes, huge_page_bytes;
     uint32_t fiber_index; /**< of its first row in fibers */
     uint32_t fiber_count; /**< its rows there; spawned - ended fibers live */
     uint64_t flags;       /**< HY_RUNTIME_..., as it was made */

@@ -113,6 +113,10 @@ static void add_runtime(hy_monitor_sample *s, const struct hyi_watched *w)
     row->stack_maps = t.stack_maps;
     row->guards_installed = t.guards_installed;
     row->guards_protected = t.guards_protected;
+    row->stacks_kept = t.stacks_kept;
+    row->stacks_trimmed = t.stacks_trimmed;
+    row->huge_stack_bytes = t.huge_stack_bytes;
+    row->huge_page_bytes = t.huge_page_bytes;
     row->flags = t.flags;
     row->events = t.events;
     row->events_dropped = t.events_dropped;

@@ -19,7 +19,7 @@
 #include <stdbool.h>
 
 #define HYI_SEGMENT_MAGIC   0x314e4f4d5948ull /* "HYMON1" */
-#define HYI_SEGMENT_VERSION 1
+#define HYI_SEGMENT_VERSION 2
 #define HYI_SEGMENT_PREFIX  "hyperion."
 
 enum { HYI_SEGMENT_MAKING, HYI_SEGMENT_LIVE, HYI_SEGMENT_CLOSED };

@@ -17,6 +17,7 @@
 #include <hyperion/monitor.h>
 #include <hyperion/pager.h>
 #include <hyperion/ring.h>
+#include <hyperion/sync.h>
 
 #include "hy_test.h"
 #include "os.h"
@@ -278,6 +279,65 @@ HY_TEST(monitor_top, what_is_measured_is_shown)
     HY_CHECK(contains("# TYPE hyperion_runtime_delay_ns histogram\n"));
     HY_CHECK(contains(",le=\"+Inf\"} 3\n"));
     HY_CHECK(contains("hyperion_runtime_wait_ns_count{monitor=\""));
+    tear_down(&w);
+}
+
+enum { AT_ONCE = 200 };
+
+static hy_event all_are_there;
+static unsigned yet_to_come;
+
+static void wait_for_the_others(void *arg)
+{
+    (void)arg;
+    if (--yet_to_come == 0)
+        hy_event_set(&all_are_there);
+    hy_event_wait(&all_are_there, HY_FOREVER);
+}
+
+/* What is shown of the stacks' watermark, against what the runtime says. */
+static void check_stacks(const struct world *w)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+    char text[80];
+
+    HY_CHECK_EQ(hy_runtime_stats_get(w->runtime, &s), 0);
+    await_sample(w);
+    HY_CHECK_EQ(run_top("--once %s", w->name), 0);
+    snprintf(text, sizeof(text), "kept %u ", (unsigned)s.stacks_kept);
+    HY_CHECK_MSG(contains(text), "%s: %s", text, output);
+    snprintf(text, sizeof(text), "trimmed %u", (unsigned)s.stacks_trimmed);
+    HY_CHECK_MSG(contains(text), "%s: %s", text, output);
+    HY_CHECK_EQ(run_top("--once --json %s", w->name), 0);
+    snprintf(text, sizeof(text), "\"stacks_kept\":%u,\"stacks_trimmed\":%u,",
+             (unsigned)s.stacks_kept, (unsigned)s.stacks_trimmed);
+    HY_CHECK_MSG(contains(text), "%s: %s", text, output);
+    HY_CHECK_EQ(run_top("--prometheus %s", w->name), 0);
+    HY_CHECK(contains("\nhyperion_runtime_stacks_trimmed_total{monitor=\""));
+}
+
+HY_TEST(monitor_top, what_the_watermark_keeps_is_shown)
+{
+    hy_runtime_stats s = {.size = sizeof(s)};
+    struct world w;
+
+    set_up(&w, "stacks");
+    all_are_there = (hy_event){0};
+    yet_to_come = AT_ONCE;
+    for (int i = 0; i < AT_ONCE; i++)
+        HY_CHECK_EQ(
+            hy_fiber_spawn(w.runtime, wait_for_the_others, NULL, NULL, NULL),
+            0);
+    HY_CHECK_EQ(hy_runtime_run(w.runtime), 0);
+    HY_CHECK_EQ(hy_runtime_stats_get(w.runtime, &s), 0);
+    HY_CHECK(s.stacks_kept >= AT_ONCE / 2);
+    HY_CHECK_EQ(s.stacks_trimmed, 0);
+    check_stacks(&w);
+    HY_CHECK_EQ(hy_runtime_trim(w.runtime), 0);
+    s.size = sizeof(s);
+    HY_CHECK_EQ(hy_runtime_stats_get(w.runtime, &s), 0);
+    HY_CHECK(s.stacks_trimmed >= AT_ONCE / 2);
+    check_stacks(&w);
     tear_down(&w);
 }
 

@@ -42,6 +42,10 @@ static const struct figure runtime_figures[] = {
     GAUGE(hy_monitor_runtime, stack_maps),
     GAUGE(hy_monitor_runtime, guards_installed),
     GAUGE(hy_monitor_runtime, guards_protected),
+    GAUGE(hy_monitor_runtime, stacks_kept),
+    COUNTER(hy_monitor_runtime, stacks_trimmed),
+    GAUGE(hy_monitor_runtime, huge_stack_bytes),
+    GAUGE(hy_monitor_runtime, huge_page_bytes),
     COUNTER(hy_monitor_runtime, events),
     COUNTER(hy_monitor_runtime, events_dropped),
 };

@@ -344,6 +344,21 @@ static void draw_events(struct canvas *c, const struct view *v,
               then != NULL ? &then->events_dropped : NULL);
 }
 
+static void draw_stacks(struct canvas *c, const struct view *v,
+                        const hy_monitor_runtime *rt,
+                        const hy_monitor_runtime *then)
+{
+    show_count(c, "stacks", rt->stacks);
+    show_count(c, "guards", rt->guards_installed + rt->guards_protected);
+    show_count(c, "kept", rt->stacks_kept);
+    show_rate(c, v, "trimmed", rt->stacks_trimmed,
+              then != NULL ? &then->stacks_trimmed : NULL);
+    if (rt->huge_stack_bytes == 0)
+        return;
+    show_bytes(c, "huge stacks", rt->huge_stack_bytes);
+    show_bytes(c, "in huge pages", rt->huge_page_bytes);
+}
+
 static void draw_runtime(struct canvas *c, const struct view *v, uint32_t i)
 {
     const hy_monitor_runtime *rt = &v->now.runtimes[i];
@@ -364,10 +379,9 @@ static void draw_runtime(struct canvas *c, const struct view *v, uint32_t i)
     show_rate(c, v, "switches", rt->switches, same ? &then->switches : NULL);
     show_rate(c, v, "parks", rt->parks, same ? &then->parks : NULL);
     show_count(c, "steals", rt->steals);
-    show_count(c, "stacks", rt->stacks);
-    show_count(c, "guards", rt->guards_installed + rt->guards_protected);
     if (!v->has_before || !same)
         then = NULL;
+    draw_stacks(c, v, rt, then);
     draw_waits(c, v, rt, then);
     draw_measures(c, rt, then);
     draw_events(c, v, rt, then);
