@@ -89,8 +89,10 @@ __attribute__((noinline)) void hyi_waiter_init(struct hyi_waiter *waiter,
 
     atomic_init(&waiter->state, HYI_WAITER_ARMED);
     waiter->wake = wake_thread;
-    waiter->sleeper = NULL;
-    waiter->wait = wait;
+    waiter->sleeper = waiter->home = NULL;
+    waiter->link = 0;
+    waiter->observed = false;
+    waiter->wait = (uint8_t)wait;
     waiter->next = waiter->prev = NULL;
     waiter->user = 0;
     if (parker != NULL)

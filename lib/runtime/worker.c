@@ -72,7 +72,7 @@ static bool wants_fresh(struct hyi_worker *w)
 static inline bool is_service_due(struct hyi_worker *w)
 {
     return --w->tick == 0 ||
-           atomic_load_explicit(&w->inbox, memory_order_relaxed) != NULL;
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0;
 }
 
 static inline struct hyi_fiber *choose_own(struct hyi_worker *w)
@@ -308,7 +308,7 @@ static inline bool is_plain(const struct hyi_worker *w,
            !(f->flags & HY_FIBER_MIGRATE) && !hyi_fresh_any(w) &&
            hyi_ready_count_own(&w->ready) != 0 &&
            w->ready.spill_first == NULL &&
-           atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL;
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) == 0;
 }
 
 /* Apart, so that a plain yield keeps no register for it. */
@@ -520,7 +520,7 @@ static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self)
 {
     return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
            is_simple(self) &&
-           atomic_load_explicit(&w->inbox, memory_order_relaxed) == NULL &&
+           atomic_load_explicit(&w->inbox, memory_order_relaxed) == 0 &&
            !hyi_fiber_is_cancelled(self);
 }
 

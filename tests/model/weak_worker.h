@@ -134,7 +134,8 @@ static void weak_slot_init(struct hyi_fiber *f)
     f->error = 0;
     atomic_init(&f->life, weak_life(1, (uint64_t)(f - weak_fiber)));
     f->joiners = NULL;
-    f->inbox_next = f->next = NULL;
+    f->link = 0;
+    f->next = NULL;
     f->name = NULL;
     f->timer.deadline = 0;
     f->timer.next = f->timer.prev = NULL;

@@ -70,7 +70,7 @@ bug lost_wake_up_lock lib/runtime/lock.h \
 
 # A poster looks for the sleeper before it has posted.
 bug lost_wake_up_post lib/runtime/inbox.c \
-    '/first = atomic_load_explicit(&w->inbox, memory_order_relaxed);/i\    hyi_worker_kick(w);
+    '/^    uintptr_t first = 0, sent;$/a\    hyi_worker_kick(w);
      /^    hyi_worker_kick(w);$/d' \
     'deadlock\|no end after'
 
