@@ -66,10 +66,8 @@ enum hyi_wait {
 extern const char *const hyi_wait_names[HYI_WAITS];
 const char *hyi_wait_name(enum hyi_wait wait);
 
-/* A line of its own: between processors it goes at once, and takes nothing of
-   the sleeper's frames along (13 ns of a wake). */
 struct hyi_waiter {
-    _Alignas(64) _Atomic uint32_t state;
+    _Atomic uint32_t state;
     uint8_t wait;                            /* enum hyi_wait */
     bool observed;                           /* the parker's, */
     void (*wake)(struct hyi_waiter *waiter); /* called by hyi_wake alone */
@@ -80,7 +78,11 @@ struct hyi_waiter {
     uintptr_t user;                 /* belongs to who published it */
 };
 
-_Static_assert(sizeof(struct hyi_waiter) == 64, "a waiter is one line");
+_Static_assert(sizeof(struct hyi_waiter) <= 64, "a waiter fills one line");
+
+/* Of a waiter that other processors wake: it goes to them as one line, and
+   takes nothing of the sleeper's frames along, which is 13 ns of a wake. */
+#define HYI_ONE_LINE __attribute__((aligned(64)))
 
 /*
  * What a worker installs for its thread. init fills wake and sleeper; park

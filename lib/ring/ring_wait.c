@@ -179,7 +179,7 @@ static int put_waiter(_Atomic uintptr_t *word, struct hyi_waiter *waiter)
 /* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY. */
 static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
 {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     int r;
 
     if (until == HY_NOW)

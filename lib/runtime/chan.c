@@ -51,7 +51,7 @@ enum { OPEN = 0 };
 #define GAVE_UP UINT32_MAX
 
 struct sleeper {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     /* Relaxed throughout: what a claimer reads was published by the lock of
        the channel, and what it writes is published by the wake. */
     _Atomic uint32_t claim;

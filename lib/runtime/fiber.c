@@ -263,7 +263,7 @@ hy_fiber hy_fiber_self(void)
 
 int hy_fiber_sleep(hy_deadline until)
 {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     int r;
 
     hyi_waiter_init(&waiter, HYI_WAIT_SLEEP);
@@ -378,7 +378,7 @@ int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until)
 {
     uint64_t generation = hyi_generation(id);
     struct hyi_agent *agent;
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     uintptr_t me;
     int r;
 

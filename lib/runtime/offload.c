@@ -34,7 +34,7 @@ struct hyi_call {
     int result;
     bool queued;
     struct hyi_call *next, *prev;
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
 };
 
 struct hyi_helper {

@@ -435,7 +435,7 @@ static bool leave_waiters(hy_runtime *rt, struct hyi_waiter *waiter)
 
 int hy_runtime_wait(hy_runtime *rt, hy_deadline until)
 {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     bool claimed;
     int r;
 

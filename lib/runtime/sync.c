@@ -199,7 +199,7 @@ static bool lock_closes_cycle(struct object *m, struct hyi_waiter *waiter,
 static int lock_slowly(struct object *m, uintptr_t me, hy_deadline until)
 {
     struct hyi_agent *agent = hyi_token_agent(me);
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     bool mine;
     int r;
 
@@ -290,7 +290,7 @@ int hy_mutex_unlock(hy_mutex *mutex)
 /* Whatever happens, the mutex is the caller's again. */
 static void lock_for_certain(struct object *m, uintptr_t me)
 {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     bool mine;
 
     if (try_lock(m, me))
@@ -312,7 +312,7 @@ int hy_cond_wait(hy_cond *cond, hy_mutex *mutex, hy_deadline until)
     struct object *m = (struct object *)mutex;
     uintptr_t me = hyi_token_self();
     struct hyi_agent *agent = hyi_token_agent(me);
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     int r;
 
     if (c == NULL || m == NULL)
@@ -398,7 +398,7 @@ static bool is_zero(struct object *o)
 static int wait_for(struct object *o, is_here here, enum hyi_wait wait,
                     hy_deadline until)
 {
-    struct hyi_waiter waiter;
+    struct hyi_waiter waiter HYI_ONE_LINE;
     bool done;
 
     if (o == NULL)

@@ -25,7 +25,7 @@ static void *waker(void *unused)
 
 static void *sleeper(void *unused)
 {
-    struct hyi_waiter *w = aligned_alloc(64, sizeof(*w));
+    struct hyi_waiter *w = malloc(sizeof(*w));
     int r;
 
     hyi_waiter_init(w, HYI_WAIT_SLEEP);
