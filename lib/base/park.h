@@ -21,7 +21,8 @@
  * The rule for a late waker: a waiter that was claimed is woken exactly once,
  * and its stack frame must not go before that. hyi_wake reads what it needs
  * from the waiter before its exchange of state, and touches only the address
- * of the waiter (never its bytes) after it.
+ * of the waiter (never its bytes) after it; but a parker's wake that has found
+ * its fiber parked may use it until it has made the fiber ready.
  *
  * States of waiter.state, all transitions by atomic read-modify-write:
  *

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include <hyperion/fiber.h>
 #include <hyperion/runtime.h>
@@ -301,6 +302,92 @@ HY_TEST(runtime_sync, a_wake_that_is_late_is_not_lost)
         HY_CHECK_EQ(taken + left, posts * THREADS);
         HY_CHECK_EQ(taken + missed, 4 * ROUNDS);
     }
+}
+
+/* --- what reaches a busy worker -------------------------------------------
+ */
+
+enum { SLEEPERS = 5, CANCELLED = 1, TWICE = 4, NEWCOMER = SLEEPERS };
+
+static struct {
+    hy_sem sem[SLEEPERS];
+    hy_fiber fiber[SLEEPERS];
+    int result[SLEEPERS];
+    int order[SLEEPERS + 1], count;
+    atomic_int parked, told;
+} crowd;
+
+static void sleep_in_the_crowd(void *arg)
+{
+    int i = (int)(uintptr_t)arg;
+
+    atomic_fetch_add(&crowd.parked, 1);
+    crowd.result[i] = hy_sem_wait(&crowd.sem[i], HY_FOREVER);
+    crowd.order[crowd.count++] = i;
+}
+
+static void come_late(void *arg)
+{
+    (void)arg;
+    crowd.order[crowd.count++] = NEWCOMER;
+}
+
+/* Keeps its worker from everything until all has been sent. */
+static void keep_busy(void *arg)
+{
+    (void)arg;
+    while (atomic_load(&crowd.parked) != SLEEPERS)
+        hy_fiber_yield();
+    atomic_store(&crowd.told, 1);
+    while (atomic_load(&crowd.told) != 2)
+        ;
+}
+
+static void *tell_them(void *arg)
+{
+    hy_fiber newcomer;
+
+    while (atomic_load(&crowd.told) != 1)
+        hy_fiber_sleep(hy_after(1000));
+    HY_CHECK_EQ(hy_sem_post(&crowd.sem[3], 1), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(crowd.fiber[CANCELLED]), 0);
+    HY_CHECK_EQ(hy_sem_post(&crowd.sem[0], 1), 0);
+    HY_CHECK_EQ(hy_fiber_cancel(crowd.fiber[TWICE]), 0);
+    HY_CHECK_EQ(hy_fiber_spawn(arg, come_late, NULL, NULL, &newcomer), 0);
+    HY_CHECK_EQ(hy_sem_post(&crowd.sem[2], 1), 0);
+    HY_CHECK_EQ(hy_sem_post(&crowd.sem[TWICE], 1), 0);
+    atomic_store(&crowd.told, 2);
+    return NULL;
+}
+
+/* Wakes, cancels and a spawn that a worker finds all at once: nothing is lost,
+   and fibers go on in the order in which they were told. Who was cancelled and
+   woken before either was seen has been served. */
+HY_TEST(runtime_sync, letters_are_opened_in_the_order_of_sending)
+{
+    static const int woken[SLEEPERS] = {3, CANCELLED, 0, 2, TWICE};
+    hy_runtime *rt = make(1);
+    pthread_t thread;
+    int came = 0;
+
+    memset(&crowd, 0, sizeof(crowd));
+    for (uintptr_t i = 0; i < SLEEPERS; i++)
+        HY_CHECK_EQ(hy_fiber_spawn(rt, sleep_in_the_crowd, (void *)i, NULL,
+                                   &crowd.fiber[i]),
+                    0);
+    HY_CHECK_EQ(hy_fiber_spawn(rt, keep_busy, NULL, NULL, NULL), 0);
+    HY_CHECK_EQ(pthread_create(&thread, NULL, tell_them, rt), 0);
+    run_to_the_end(rt);
+    pthread_join(thread, NULL);
+    HY_CHECK_EQ(crowd.count, SLEEPERS + 1);
+    for (int i = 0; i < crowd.count; i++)
+        if (crowd.order[i] == NEWCOMER)
+            came++;
+        else
+            HY_CHECK_EQ(crowd.order[i], woken[i - came]);
+    HY_CHECK_EQ(came, 1);
+    for (int i = 0; i < SLEEPERS; i++)
+        HY_CHECK_EQ(crowd.result[i], i == CANCELLED ? -ECANCELED : 0);
 }
 
 /* --- event, wait group, semaphore -------------------------------------------
