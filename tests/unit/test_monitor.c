@@ -373,7 +373,7 @@ static int read_soon(hy_monitor_reader *r)
     int result = -EAGAIN;
 
     sample.size = sizeof(sample);
-    for (int i = 0; result == -EAGAIN && i < 2000; i++) {
+    for (int i = 0; result == -EAGAIN && i < 20000; i++) {
         result = hy_monitor_read(r, &sample);
         if (result == -EAGAIN)
             nap(1);
@@ -401,7 +401,7 @@ HY_TEST(monitor, a_reader_sees_what_is_published)
     HY_CHECK_EQ(read_soon(reader), 0);
     number = sample.number;
     for (int i = 0;
-         i < 2000 && (sample.number < number + 2 || sample.ring_count == 0);
+         i < 20000 && (sample.number < number + 2 || sample.ring_count == 0);
          i++) {
         nap(1);
         HY_CHECK_EQ(read_soon(reader), 0);

@@ -538,14 +538,16 @@ HY_TEST(monitor_top, errors_are_one_line_that_helps)
 static bool shows(int terminal, const char *what)
 {
     struct pollfd p = {terminal, POLLIN, 0};
-    uint64_t end = hyi_os_now() + 5000000000u;
+    uint64_t end = hyi_os_now() + UINT64_C(60000000000);
     size_t used = 0;
 
     output[0] = '\0';
-    while (used < sizeof(output) - 1 && hyi_os_now() < end &&
-           poll(&p, 1, 1000) == 1) {
-        ssize_t n = read(terminal, output + used, sizeof(output) - 1 - used);
+    while (used < sizeof(output) - 1 && hyi_os_now() < end) {
+        ssize_t n;
 
+        if (poll(&p, 1, 1000) == 0)
+            continue;
+        n = read(terminal, output + used, sizeof(output) - 1 - used);
         if (n <= 0)
             break;
         used += (size_t)n;
@@ -596,7 +598,7 @@ static int wait_for(pid_t pid)
 {
     int status = -1;
 
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         if (waitpid(pid, &status, WNOHANG) == pid)
             return status;
         hy_fiber_sleep(hy_after(10000000));

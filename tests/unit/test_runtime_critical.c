@@ -52,16 +52,17 @@ static void has_told(int nth, const char *what)
                  text);
 }
 
+/* So long that no sleep is over before it has begun. */
 static void wait_inside(void *arg)
 {
     (void)arg;
     hy_fiber_critical_enter();
-    hy_fiber_sleep(hy_after(MS));
+    hy_fiber_sleep(hy_after(20 * MS));
     HY_CHECK_EQ(hy_fiber_spawn(NULL, nothing, NULL, NULL, NULL), 0);
     hy_fiber_yield(); /* to that one */
     hy_fiber_critical_enter();
     hy_fiber_critical_leave();
-    hy_fiber_sleep(hy_after(MS)); /* still in the outer one */
+    hy_fiber_sleep(hy_after(20 * MS)); /* still in the outer one */
 }
 
 static void expect_four(void)
@@ -104,7 +105,7 @@ static void wait_outside(void *arg)
         hy_fiber_critical_enter();
     for (int i = 0; i < 301; i++)
         hy_fiber_critical_leave();
-    hy_fiber_sleep(hy_after(MS));
+    hy_fiber_sleep(hy_after(20 * MS));
     hy_fiber_yield();
 }
 
@@ -130,7 +131,7 @@ static void wait_behind_it(void *arg)
     (void)arg;
     hy_fiber_critical_enter();
     hy_fiber_critical_leave();
-    hy_fiber_sleep(hy_after(MS));
+    hy_fiber_sleep(hy_after(20 * MS));
 }
 
 static void wait_after_others(void *arg)

@@ -196,7 +196,7 @@ static void overflow(void *arg)
         break;
     case PARKS:
         descend(low, 0);
-        hy_fiber_sleep(hy_after(5000000));
+        hy_fiber_sleep(hy_after(SECOND));
         break;
     case IS_BELOW:
         descend(low, 1);
@@ -379,7 +379,7 @@ static void burst(hy_runtime *rt)
 
 static void settle(hy_runtime *rt, uint64_t most)
 {
-    hy_deadline until = hy_after((uint64_t)20000000000);
+    hy_deadline until = hy_after(60 * SECOND);
 
     while (stats_of(rt).huge_stack_bytes > most && hy_now() < until)
         hy_runtime_poll(rt, hy_after(1000000));

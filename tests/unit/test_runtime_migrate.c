@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <hyperion/chan.h>
@@ -24,7 +23,7 @@
 #include "core.h"
 #include "runtime_test.h"
 
-enum { PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 30000 };
 
 static _Atomic unsigned moves; /* of the roamer, as it was seen */
 static int home;               /* the worker that it is on, counted from 1 */
@@ -193,26 +192,21 @@ HY_TEST(runtime_migrate, a_wake_by_a_fiber_that_goes_on_moves_it)
    it never was. */
 static void outlives_a_deadline(void *arg)
 {
+    hy_deadline deadline = hy_after(SECOND), later = deadline + 100 * MS;
     hy_fiber other;
 
     (void)arg;
     other = beside(posts_and_is_busy, NULL);
-    HY_CHECK_EQ(hy_sem_wait(&sem, hy_after(100 * MS)), 0);
+    HY_CHECK_EQ(hy_sem_wait(&sem, deadline), 0);
     atomic_fetch_add(&moves, 1);
     HY_CHECK_EQ(hy_fiber_join(other, HY_FOREVER), 0);
-    HY_CHECK_EQ(hy_sem_wait(&second, hy_after(300 * MS)), -ETIMEDOUT);
+    HY_CHECK_EQ(hy_sem_wait(&second, later), -ETIMEDOUT);
+    HY_CHECK(hy_now() >= later);
 }
 
 HY_TEST(runtime_migrate, a_deadline_is_left_behind_with_its_wait)
 {
-    struct timespec from, to;
-
-    clock_gettime(CLOCK_MONOTONIC, &from);
     run(outlives_a_deadline, NULL, HY_FIBER_MIGRATE);
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    HY_CHECK((to.tv_sec - from.tv_sec) * 1000 +
-                 (to.tv_nsec - from.tv_nsec) / MS >=
-             300);
 }
 
 static hy_mutex mutex;

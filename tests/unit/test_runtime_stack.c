@@ -316,22 +316,16 @@ static void spawn_all(void *arg)
 static void burst(hy_runtime *rt, int count)
 {
     uint64_t most = stats_of(rt).ended + (uint64_t)count + 1;
-    hy_deadline until = hy_after((uint64_t)60000000000);
     static int spawned;
 
     spawned = count;
     HY_CHECK_EQ(hy_fiber_spawn(rt, spawn_all, &spawned, NULL, NULL), 0);
-    while (stats_of(rt).ended != most && hy_now() < until)
-        hy_fiber_sleep(hy_after(1000000));
-    HY_CHECK_EQ(stats_of(rt).ended, most);
+    AWAIT(stats_of(rt).ended == most);
 }
 
 static void settle(hy_runtime *rt, uint64_t kept)
 {
-    hy_deadline until = hy_after((uint64_t)60000000000);
-
-    while (stats_of(rt).stacks_kept > kept && hy_now() < until)
-        hy_fiber_sleep(hy_after(1000000));
+    AWAIT(stats_of(rt).stacks_kept <= kept);
 }
 
 /* Else 100,000 fibers cannot have guards. */

@@ -191,6 +191,8 @@ HY_TEST(runtime_sync, a_condition_passes_the_turn_around)
     }
 }
 
+static _Atomic bool waits_for_ever;
+
 static void wait_in_vain(void *arg)
 {
     (void)arg;
@@ -198,6 +200,7 @@ static void wait_in_vain(void *arg)
     HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
     HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, hy_after(MS)), -ETIMEDOUT);
     HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_NOW), -EDEADLK);
+    atomic_store(&waits_for_ever, true); /* once the mutex is free */
     HY_CHECK_EQ(hy_cond_wait(&cond, &mutex, HY_FOREVER), -ECANCELED);
     HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
     turns_taken++;
@@ -205,11 +208,12 @@ static void wait_in_vain(void *arg)
 
 static void cancel_it(void *arg)
 {
-    hy_fiber_sleep(hy_after(3 * MS));
+    AWAIT(atomic_load(&waits_for_ever));
     /* Held by the canceller: the waiter must wait for it even so. */
     HY_CHECK_EQ(hy_mutex_lock(&mutex, HY_FOREVER), 0);
     HY_CHECK_EQ(hy_fiber_cancel(*(hy_fiber *)arg), 0);
-    hy_fiber_sleep(hy_after(MS));
+    for (int i = 0; i < 10; i++)
+        hy_fiber_yield();
     HY_CHECK_EQ(turns_taken, 0);
     HY_CHECK_EQ(hy_mutex_unlock(&mutex), 0);
 }
@@ -222,6 +226,7 @@ HY_TEST(runtime_sync, a_condition_holds_the_mutex_on_every_return)
     memset(&mutex, 0, sizeof(mutex));
     memset(&cond, 0, sizeof(cond));
     turns_taken = 0;
+    atomic_store(&waits_for_ever, false);
     HY_CHECK_EQ(hy_cond_wait(NULL, &mutex, HY_NOW), -EINVAL);
     HY_CHECK_EQ(hy_cond_signal(NULL), -EINVAL);
     HY_CHECK_EQ(hy_cond_broadcast(NULL), -EINVAL);

@@ -51,11 +51,7 @@ static int count_threads(void)
 /* The system forgets a thread a little after it was joined. */
 static void check_threads(int expected)
 {
-    hy_deadline end = hy_after(2000000000);
-
-    while (count_threads() != expected && hy_now() < end)
-        hy_fiber_sleep(hy_after(1000000));
-    HY_CHECK_EQ(count_threads(), expected);
+    AWAIT(count_threads() == expected);
 }
 
 static void note(void *arg)
