@@ -31,7 +31,7 @@ wait_for() {
     i=0
     until "$@" 2>err.txt | grep -q -e "$pattern"; do
         i=$((i + 1))
-        [ $i -lt 200 ] || fail "$* never said $pattern: $(cat err.txt)"
+        [ $i -lt 1200 ] || fail "$* never said $pattern: $(cat err.txt)"
         sleep 0.05
     done
 }

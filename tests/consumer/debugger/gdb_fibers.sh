@@ -345,8 +345,10 @@ emulated() {
     rm -f socket
     # shellcheck disable=SC2086 # a command and its options
     timeout 120 $EMULATOR -g socket ./static >printed.txt &
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        [ -S socket ] || sleep 0.2
+    i=0
+    until [ -S socket ] || [ $i -eq 300 ]; do
+        i=$((i + 1))
+        sleep 0.2
     done
     look ./static <<'COMMANDS'
 target remote socket

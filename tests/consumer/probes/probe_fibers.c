@@ -11,7 +11,8 @@ static hy_event gate;
 static void sleeper(void *arg)
 {
     (void)arg;
-    hy_fiber_sleep(hy_after(5000000));
+    /* Longer than all that comes before its worker sleeps, with gdb's stops. */
+    hy_fiber_sleep(hy_after(1000000000));
 }
 
 static void waiter(void *arg)
