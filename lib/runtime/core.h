@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "arch.h"
 #include "bits.h"
 #include "check.h"
 #include "deque.h"
@@ -63,11 +64,13 @@ enum {
 enum { HYI_POST_CANCEL = 1, HYI_POST_SPAWN = 2 };
 
 /* In fiber.flags, beside enum hy_fiber_flag: has a hyi_fiber_extra; has a
-   canary below its stack that is looked at; is where it must not wait. */
+   canary below its stack that is looked at; is where it must not wait; is a
+   worker's base. */
 enum {
     HYI_FIBER_EXTRA = 0x80,
     HYI_FIBER_CANARY = 0x40,
-    HYI_FIBER_CRITICAL = 0x20
+    HYI_FIBER_CRITICAL = 0x20,
+    HYI_FIBER_BASE = 0x10
 };
 
 struct hyi_worker;
@@ -176,8 +179,6 @@ struct hyi_worker {
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */
     hy_deadline poll_until; /* or at this time */
-    void (*start_entry)(void *arg); /* of the fiber that is about to start */
-    void *start_arg;
     int *errno_at;
     struct hyi_cxx_globals *cxx;   /* the thread's, */
     struct hyi_cxx_globals no_cxx; /* or, without a C++ runtime, this */
@@ -194,8 +195,9 @@ struct hyi_worker {
     uint64_t virtual_now;
     uint64_t random;
     struct hyi_stack_pool pool[HYI_STACK_CLASSES];
-    struct hyi_fiber base; /* stands for the thread's own stack, */
-    struct hyi_fiber last; /* and for one whose fiber has ended */
+    struct hyi_stack_pool *usual; /* of stacks of the runtime's default size */
+    struct hyi_fiber base;        /* stands for the thread's own stack, */
+    struct hyi_fiber last;        /* and for one whose fiber has ended */
     struct hyi_stack_note base_note;
     struct hyi_wheel wheel;
     pthread_t thread;
@@ -238,6 +240,7 @@ struct hy_runtime {
     _Atomic unsigned active; /* of them; 1 when polled */
     unsigned flags;
     unsigned fiber_flags; /* that every fiber gets */
+    bool spawns_slowly;   /* with such a flag, or a fence */
     size_t stack_bytes, fibers_max;
     unsigned slots_kept; /* by a worker at most; 0: fibers_max is exact */
     unsigned class;      /* of a default stack */
@@ -310,9 +313,7 @@ static inline hy_fiber hyi_fiber_id(const hy_runtime *rt, uint64_t life)
 /* A counter of the owner that others read. */
 static inline void hyi_count(_Atomic uint64_t *counter)
 {
-    atomic_store_explicit(
-        counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-        memory_order_relaxed);
+    hy_arch_count(counter);
 }
 
 static inline struct hyi_fiber_extra *
@@ -362,22 +363,28 @@ int hyi_slot_take(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber **out);
 void hyi_slot_give(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
 
 /* What a fiber waits for (waits.h): behind the slots of a segment there is one
-   agent for each. A slot that reads as zero, after its runtime's end, has none.
-   Any pointer to a slot will do, however old. */
-static inline struct hyi_agent *hyi_fiber_agent(const struct hyi_fiber *f)
+   agent for each. Of a slot with this life, which is not zero. */
+static inline struct hyi_agent *hyi_fiber_agent_of(const struct hyi_fiber *f,
+                                                   uint64_t life)
 {
-    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
     size_t index = life >> HYI_LIFE_FLAGS_LOG2 & (HYI_FIBERS_MOST - 1);
     unsigned log2 = HYI_TABLE_FIRST_LOG2;
 
-    if (hyi_generation(life) == 0)
-        return NULL;
-    if (index >> HYI_TABLE_FIRST_LOG2 != 0) {
+    if (HYI_UNLIKELY(index >> HYI_TABLE_FIRST_LOG2 != 0)) {
         log2 = hyi_log2_floor(index);
         index -= (size_t)1 << log2;
     }
     f += ((size_t)1 << log2) - index;
     return (struct hyi_agent *)(uintptr_t)f + index;
+}
+
+/* A slot that reads as zero, after its runtime's end, has none. Any pointer to
+   a slot will do, however old. */
+static inline struct hyi_agent *hyi_fiber_agent(const struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+
+    return hyi_generation(life) == 0 ? NULL : hyi_fiber_agent_of(f, life);
 }
 
 static inline struct hyi_fiber *hyi_fiber_at(hy_runtime *rt, size_t index)
@@ -420,7 +427,47 @@ uint64_t hyi_fiber_unlocked(const struct hyi_fiber *f);
 
 /* Ends a fiber: its handle is void from here on, its slot free, its joiners
    are woken. */
-void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f);
+void hyi_fiber_end_slowly(hy_runtime *rt, struct hyi_worker *w,
+                          struct hyi_fiber *f);
+
+/* The word of a slot whose fiber has ended. */
+static inline uint64_t hyi_life_after(uint64_t life)
+{
+    return (life & ~(uint64_t)((1 << HYI_LIFE_FLAGS_LOG2) - 1)) +
+           ((uint64_t)1 << HYI_GENERATION_SHIFT);
+}
+
+/* Nobody looks at the fiber, and it has neither joiners nor a name: its handle
+   is void then. A name is read under the lock, so it is freed under the lock.
+   Release: what the fiber did is seen by whoever finds it ended. */
+static inline bool hyi_fiber_end_unseen(struct hyi_fiber *f, uint64_t life,
+                                        uint64_t after)
+{
+    return f->name == NULL && !(life & (HYI_LIFE_LOCKED | HYI_LIFE_JOINED)) &&
+           atomic_compare_exchange_strong_explicit(&f->life, &life, after,
+                                                   memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/* The same, straight where there is nothing special about it: nobody waits for
+   the end, and the worker has room for the slot, which can be used again. */
+static inline void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w,
+                                 struct hyi_fiber *f)
+{
+    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
+    uint64_t after = hyi_life_after(life);
+
+    atomic_store_explicit(&f->state, 0, memory_order_relaxed);
+    if (HYI_UNLIKELY(w->free_count >= rt->slots_kept ||
+                     after >= HYI_GENERATION_LAST << HYI_GENERATION_SHIFT ||
+                     !hyi_fiber_end_unseen(f, life, after))) {
+        hyi_fiber_end_slowly(rt, w, f);
+        return;
+    }
+    f->next = w->free;
+    w->free = f;
+    w->free_count++;
+}
 
 /* Empties the table of a runtime that ends. */
 void hyi_table_reset(hy_runtime *rt);
@@ -454,10 +501,13 @@ void hyi_worker_next(struct hyi_worker *w);
 /* The same for one that roams. It may be continued by another worker. */
 void hyi_leave_for_base(struct hyi_worker *w);
 
-/* The rest of hy_fiber_join: for a fiber that has not started, when the caller
-   is one of the same worker and has no deadline, and for any. */
-int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id);
-int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until);
+/* hy_fiber_join on a worker, without a deadline, of the newest in its deque,
+   whose cell this is: in place, if nothing speaks against it. */
+int hyi_join_newest(struct hyi_worker *w, const struct hyi_deque_cell *newest,
+                    hy_fiber fiber);
+
+/* The same in all cases. */
+int hyi_join_any(hy_fiber fiber, hy_deadline until);
 
 uint64_t hyi_worker_now(struct hyi_worker *w);
 uint64_t hyi_random(struct hyi_worker *w);
@@ -506,9 +556,6 @@ struct hyi_worker *hyi_worker_for(hy_runtime *rt, struct hyi_worker *w,
 /* Hands an unstarted fiber over to its worker; w is the caller's, or NULL. */
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,
                         struct hyi_fiber *f);
-
-/* The same for the worker that runs, and a fiber that any may run. */
-void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* --- fiber.c ----------------------------------------------------------------
  */

@@ -24,10 +24,16 @@
 
 struct hyi_fiber;
 
+/* mark: the owner's alone, to know the newest again without a look at it. */
+struct hyi_deque_cell {
+    _Atomic(struct hyi_fiber *) fiber;
+    uint64_t mark;
+};
+
 struct hyi_deque_array {
     struct hyi_deque_array *older;
     size_t mask;
-    _Atomic(struct hyi_fiber *) cell[];
+    struct hyi_deque_cell cell[];
 };
 
 struct hyi_deque {
@@ -45,6 +51,12 @@ static inline int64_t hyi_deque_count(const struct hyi_deque *q)
     return bottom - atomic_load_explicit(&q->top, memory_order_relaxed);
 }
 
+static inline struct hyi_deque_cell *hyi_deque_at(struct hyi_deque_array *a,
+                                                  int64_t index)
+{
+    return &a->cell[(size_t)index & a->mask];
+}
+
 static __attribute__((noinline, unused)) struct hyi_deque_array *
 hyi_deque_grow(struct hyi_deque *q, struct hyi_deque_array *old, int64_t top,
                int64_t bottom)
@@ -58,34 +70,52 @@ hyi_deque_grow(struct hyi_deque *q, struct hyi_deque_array *old, int64_t top,
         return NULL;
     a->older = old;
     a->mask = count - 1;
-    for (int64_t i = top; i < bottom; i++)
-        atomic_init(&a->cell[(size_t)i & a->mask],
-                    atomic_load_explicit(&old->cell[(size_t)i & old->mask],
-                                         memory_order_relaxed));
+    for (int64_t i = top; i < bottom; i++) {
+        const struct hyi_deque_cell *from = hyi_deque_at(old, i);
+        struct hyi_deque_cell *to = hyi_deque_at(a, i);
+
+        atomic_init(&to->fiber,
+                    atomic_load_explicit(&from->fiber, memory_order_relaxed));
+        to->mark = from->mark;
+    }
     /* Release: pairs with the acquire of array in hyi_deque_steal. */
     atomic_store_explicit(&q->array, a, memory_order_release);
     return a;
 }
 
-/* Owner only. 0 or -ENOMEM. */
-static inline int hyi_deque_push(struct hyi_deque *q, struct hyi_fiber *f)
+/* Owner only: when there is room. */
+static inline bool hyi_deque_try_push(struct hyi_deque *q, struct hyi_fiber *f,
+                                      uint64_t mark)
 {
     int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
     /* Acquire: the cell a thief has read may be overwritten only after. */
     int64_t top = atomic_load_explicit(&q->top, memory_order_acquire);
     struct hyi_deque_array *a =
         atomic_load_explicit(&q->array, memory_order_relaxed);
+    struct hyi_deque_cell *cell;
 
-    if (HYI_UNLIKELY(a == NULL || bottom - top > (int64_t)a->mask)) {
-        a = hyi_deque_grow(q, a, top, bottom);
-        if (a == NULL)
-            return -ENOMEM;
-    }
-    atomic_store_explicit(&a->cell[(size_t)bottom & a->mask], f,
-                          memory_order_relaxed);
+    if (HYI_UNLIKELY(a == NULL || bottom - top > (int64_t)a->mask))
+        return false;
+    cell = hyi_deque_at(a, bottom);
+    cell->mark = mark;
+    atomic_store_explicit(&cell->fiber, f, memory_order_relaxed);
     /* Release: pairs with the acquire of bottom in hyi_deque_steal. */
     atomic_store_explicit(&q->bottom, bottom + 1, memory_order_release);
-    return 0;
+    return true;
+}
+
+/* Owner only. 0 or -ENOMEM. */
+static inline int hyi_deque_push(struct hyi_deque *q, struct hyi_fiber *f,
+                                 uint64_t mark)
+{
+    if (HYI_LIKELY(hyi_deque_try_push(q, f, mark)))
+        return 0;
+    if (hyi_deque_grow(
+            q, atomic_load_explicit(&q->array, memory_order_relaxed),
+            atomic_load_explicit(&q->top, memory_order_acquire),
+            atomic_load_explicit(&q->bottom, memory_order_relaxed)) == NULL)
+        return -ENOMEM;
+    return hyi_deque_try_push(q, f, mark) ? 0 : -ENOMEM;
 }
 
 /* The oldest, by anybody; NULL when empty or another was faster. */
@@ -103,7 +133,7 @@ static inline struct hyi_fiber *hyi_deque_steal(struct hyi_deque *q)
     if (top >= bottom)
         return NULL;
     a = atomic_load_explicit(&q->array, memory_order_acquire);
-    f = atomic_load_explicit(&a->cell[(size_t)top & a->mask],
+    f = atomic_load_explicit(&hyi_deque_at(a, top)->fiber,
                              memory_order_relaxed);
     if (!atomic_compare_exchange_strong_explicit(
             &q->top, &top, top + 1, memory_order_seq_cst, memory_order_relaxed))
@@ -121,8 +151,8 @@ static inline struct hyi_fiber *hyi_deque_take(struct hyi_deque *q, bool alone)
     while (top < bottom) {
         struct hyi_deque_array *a =
             atomic_load_explicit(&q->array, memory_order_relaxed);
-        struct hyi_fiber *f = atomic_load_explicit(
-            &a->cell[(size_t)top & a->mask], memory_order_relaxed);
+        struct hyi_fiber *f = atomic_load_explicit(&hyi_deque_at(a, top)->fiber,
+                                                   memory_order_relaxed);
 
         if (alone) {
             atomic_store_explicit(&q->top, top + 1, memory_order_relaxed);
@@ -149,7 +179,7 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
         if (bottom < atomic_load_explicit(&q->top, memory_order_relaxed))
             return NULL;
         atomic_store_explicit(&q->bottom, bottom, memory_order_relaxed);
-        return atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
+        return atomic_load_explicit(&hyi_deque_at(a, bottom)->fiber,
                                     memory_order_relaxed);
     }
     /* Release: a thief that reads this bottom, and not the one of a push, sees
@@ -160,7 +190,7 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
     atomic_thread_fence(memory_order_seq_cst);
     top = atomic_load_explicit(&q->top, memory_order_relaxed);
     if (top <= bottom) {
-        f = atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
+        f = atomic_load_explicit(&hyi_deque_at(a, bottom)->fiber,
                                  memory_order_relaxed);
         if (top < bottom)
             return f;
@@ -173,18 +203,33 @@ static inline struct hyi_fiber *hyi_deque_pop(struct hyi_deque *q, bool alone)
     return f;
 }
 
-/* Takes this one if it is the newest; owner only. */
-static inline bool hyi_deque_pop_this(struct hyi_deque *q,
-                                      const struct hyi_fiber *f, bool alone)
+/* The cell of the newest, if that has this mark; owner only. It may be stolen
+   at any moment. */
+static inline struct hyi_deque_cell *hyi_deque_newest(const struct hyi_deque *q,
+                                                      uint64_t mark)
 {
-    int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed) - 1;
-    struct hyi_deque_array *a =
-        atomic_load_explicit(&q->array, memory_order_relaxed);
+    int64_t bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
+    struct hyi_deque_cell *cell;
 
-    return a != NULL &&
-           atomic_load_explicit(&a->cell[(size_t)bottom & a->mask],
-                                memory_order_relaxed) == f &&
-           hyi_deque_pop(q, alone) == f;
+    if (bottom <= atomic_load_explicit(&q->top, memory_order_relaxed))
+        return NULL;
+    cell = hyi_deque_at(atomic_load_explicit(&q->array, memory_order_relaxed),
+                        bottom - 1);
+    return cell->mark == mark ? cell : NULL;
+}
+
+/* Pops that cell; NULL when a thief was faster. alone: there are none. */
+static inline struct hyi_fiber *
+hyi_deque_pop_newest(struct hyi_deque *q, const struct hyi_deque_cell *cell,
+                     bool alone)
+{
+    int64_t bottom;
+
+    if (!alone)
+        return hyi_deque_pop(q, false);
+    bottom = atomic_load_explicit(&q->bottom, memory_order_relaxed);
+    atomic_store_explicit(&q->bottom, bottom - 1, memory_order_relaxed);
+    return atomic_load_explicit(&cell->fiber, memory_order_relaxed);
 }
 
 static inline void hyi_deque_free(struct hyi_deque *q)

@@ -20,6 +20,7 @@
 #include "observer.h"
 #include "options.h"
 #include "probes.h"
+#include "queues.h"
 #include "waits.h"
 
 static const unsigned flags_known = HY_FIBER_MIGRATE | HY_FIBER_FP_ENV |
@@ -130,53 +131,53 @@ static void cancel_new(struct hyi_fiber *f)
                                            life | HYI_LIFE_CANCELLED));
 }
 
-/* A new fiber comes to life; it has a slot and a claim to a stack, and is about
-   to be handed over to a worker. */
-static inline void enliven(hy_runtime *rt, struct hyi_fiber *f,
-                           struct hyi_worker *to, void (*entry)(void *),
-                           void *arg, unsigned flags, hy_fiber *out)
+/* All flags of a fiber for which these are asked. */
+static unsigned flags_of(const hy_runtime *rt, unsigned flags)
 {
-    uint64_t life =
-        atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
-
-    f->entry = entry;
-    f->arg = arg;
     flags |= rt->fiber_flags;
     if (flags & HY_FIBER_FP_ENV)
         flags |= HYI_FIBER_EXTRA;
     if ((flags & (HY_FIBER_HUGE_STACK | HY_FIBER_UNGUARDED)) ==
         HY_FIBER_HUGE_STACK)
         flags |= HYI_FIBER_CANARY;
+    return flags;
+}
+
+/* A new fiber comes to life; it has a slot and a claim to a stack, and is about
+   to be handed over to a worker. Gives its id. */
+static inline uint64_t enliven(hy_runtime *rt, struct hyi_fiber *f,
+                               struct hyi_worker *to, void (*entry)(void *),
+                               void *arg, unsigned flags)
+{
+    uint64_t life =
+        atomic_load_explicit(&f->life, memory_order_relaxed) | HYI_LIFE_LIVE;
+
+    HYI_DEBUG(f->joiners == NULL);
+    f->entry = entry;
+    f->arg = arg;
     f->flags = (uint8_t)flags;
-    f->shield = 0;
     f->critical = 0;
-    f->joiners = NULL;
     /* Before it is live: who finds it live may post to it, and a cancel that
        knew no worker, or one of a life before, could be lost in the moment in
        which the fiber looks for it and parks. Release: pairs with
        is_parked_here, of a life before this. */
     atomic_store_explicit(&f->worker, to, memory_order_release);
     atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
-    atomic_store_explicit(&f->wait, HYI_WAIT_NONE, memory_order_relaxed);
     atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
     /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
        Either this sees a stop, or the stop's walk sees the fiber: the barrier
        in hyi_cancel_all orders the store before the load. */
     atomic_store_explicit(&f->life, life, memory_order_release);
+    return hyi_fiber_id(rt, life).id;
+}
+
+/* Between its coming to life and its hand-over: a stop that was asked for. */
+static inline void look_for_stop(hy_runtime *rt, struct hyi_fiber *f)
+{
     if (HYI_UNLIKELY(rt->need_fence))
         atomic_thread_fence(memory_order_seq_cst);
     if (HYI_UNLIKELY(atomic_load_explicit(&rt->stop, memory_order_relaxed)))
         cancel_new(f);
-    if (out != NULL)
-        *out = hyi_fiber_id(rt, life);
-}
-
-/* w: whose fiber spawns it, or NULL. */
-static inline void tell_spawn(hy_runtime *rt, struct hyi_worker *w,
-                              struct hyi_fiber *f)
-{
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA) || HYI_TRACED(spawn))
-        hyi_observe_spawn(rt, w, f);
 }
 
 static __attribute__((noinline)) int
@@ -187,6 +188,7 @@ spawn_slowly(hy_runtime *rt, void (*entry)(void *), void *arg,
     struct hyi_fiber *f;
     hy_fiber_options o;
     unsigned class;
+    uint64_t id;
     int r;
 
     if (rt == NULL && w != NULL)
@@ -202,39 +204,76 @@ spawn_slowly(hy_runtime *rt, void (*entry)(void *), void *arg,
         r = make(rt, w, class, o.name, &f);
     if (r != 0)
         return r;
+    f->shield = 0;
     f->pinned = o.worker != 0;
-    enliven(rt, f, hyi_worker_for(rt, w, o.worker - 1), entry, arg, o.flags,
-            out);
-    tell_spawn(rt, w, f);
+    id = enliven(rt, f, hyi_worker_for(rt, w, o.worker - 1), entry, arg,
+                 flags_of(rt, o.flags));
+    look_for_stop(rt, f);
+    if (out != NULL)
+        out->id = id;
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA) || HYI_TRACED(spawn))
+        hyi_observe_spawn(rt, w, f);
     hyi_worker_spawned(rt, w, f);
     return 0;
 }
 
+/* The rest of a spawn that is not straight to its end. The stop is looked at
+   once more, which does no harm. */
+static __attribute__((noinline)) int hand_over_slowly(struct hyi_worker *w,
+                                                      struct hyi_fiber *f)
+{
+    look_for_stop(w->rt, f);
+    if ((f->flags & HYI_FIBER_EXTRA) || HYI_TRACED(spawn))
+        hyi_observe_spawn(w->rt, w, f);
+    hyi_fresh_push(w, f);
+    if (!hyi_worker_is_alone(w))
+        hyi_notify(w->rt);
+    return 0;
+}
+
+static __attribute__((noinline)) int tell_others(hy_runtime *rt)
+{
+    hyi_notify(rt);
+    return 0;
+}
+
 /* The usual case alone: from a fiber, without options, from the worker's own
-   slots and claims. */
+   slots and claims, into a deque that has room. Nothing is called before the
+   end, so nothing is saved. */
 int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
                    const hy_fiber_options *options, hy_fiber *out)
 {
     struct hyi_worker *w = hyi_worker_self;
     struct hyi_stack_pool *pool;
     struct hyi_fiber *f;
+    uint64_t id;
 
     if (HYI_UNLIKELY(w == NULL || w->current == &w->base || options != NULL ||
                      entry == NULL || (rt != NULL && rt != w->rt) ||
-                     w->rt->stale))
+                     w->special))
         return spawn_slowly(rt, entry, arg, options, out);
     rt = w->rt;
     f = w->free;
-    pool = &w->pool[rt->class];
+    pool = w->usual;
     if (HYI_UNLIKELY(f == NULL || pool->claims == 0))
         return spawn_slowly(rt, entry, arg, options, out);
     w->free = f->next;
     w->free_count--;
     pool->claims--;
     f->class = (uint8_t)rt->class;
-    enliven(rt, f, w, entry, arg, 0, out);
-    tell_spawn(rt, w, f);
-    hyi_worker_spawned_here(w, f);
+    f->shield = 0;
+    f->pinned = f->cancellable = false;
+    id = enliven(rt, f, w, entry, arg, rt->fiber_flags);
+    if (out != NULL)
+        out->id = id;
+    hyi_count(&w->spawned);
+    if (HYI_UNLIKELY(
+            rt->spawns_slowly ||
+            atomic_load_explicit(&rt->stop, memory_order_relaxed) != 0 ||
+            HYI_TRACED(spawn) || !hyi_deque_try_push(&w->deque, f, id)))
+        return hand_over_slowly(w, f);
+    if (atomic_load_explicit(&rt->active, memory_order_relaxed) > 1)
+        return tell_others(rt);
     return 0;
 }
 
@@ -374,7 +413,7 @@ static int await_end(struct hyi_fiber *f, uint64_t generation,
     return r;
 }
 
-int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until)
+static int join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until)
 {
     uint64_t generation = hyi_generation(id);
     struct hyi_agent *agent;
@@ -404,40 +443,56 @@ int hyi_join_parked(struct hyi_fiber *f, uint64_t id, hy_deadline until)
     return r;
 }
 
-static inline bool is_unstarted_of(const struct hyi_worker *w,
-                                   const struct hyi_fiber *f)
+/* Whether the fiber lives; with 0, or an error, it does not. */
+static inline bool joins(hy_fiber fiber, struct hyi_fiber **f, int *r)
 {
-    return atomic_load_explicit(&f->state, memory_order_relaxed) ==
-               HY_FIBER_NEW &&
-           atomic_load_explicit(&f->worker, memory_order_relaxed) == w;
+    hy_runtime *rt;
+    uint64_t life;
+
+    *f = hyi_fiber_find(fiber, &rt);
+    *r = 0;
+    if (*f == NULL)
+        return false;
+    if (HYI_UNLIKELY(rt->stale)) {
+        *r = -ESTALE;
+        return false;
+    }
+    /* Acquire: pairs with the release of its end. */
+    life = atomic_load_explicit(&(*f)->life, memory_order_acquire);
+    return hyi_generation(life) == hyi_generation(fiber.id) &&
+           (life & HYI_LIFE_LIVE);
+}
+
+static __attribute__((noinline)) int join_live(struct hyi_fiber *f, uint64_t id,
+                                               hy_deadline until)
+{
+    return f == hyi_fiber_running() ? -EDEADLK : join_parked(f, id, until);
+}
+
+int hyi_join_any(hy_fiber fiber, hy_deadline until)
+{
+    struct hyi_fiber *f;
+    int r;
+
+    return joins(fiber, &f, &r) ? join_live(f, fiber.id, until) : r;
 }
 
 int hy_fiber_join(hy_fiber fiber, hy_deadline until)
 {
     struct hyi_worker *w = hyi_worker_self;
     struct hyi_fiber *f;
-    hy_runtime *rt;
-    uint64_t life;
+    int r;
 
     if (fiber.id == 0)
         return -EINVAL;
-    f = hyi_fiber_find(fiber, &rt);
-    if (f == NULL)
-        return 0;
-    if (HYI_UNLIKELY(rt->stale))
-        return -ESTALE;
-    /* Acquire: pairs with the release of its end. */
-    life = atomic_load_explicit(&f->life, memory_order_acquire);
-    if (hyi_generation(life) != hyi_generation(fiber.id) ||
-        !(life & HYI_LIFE_LIVE))
-        return 0;
-    if (HYI_LIKELY(w != NULL && w->current != &w->base)) {
-        if (f == w->current)
-            return -EDEADLK;
-        if (until == HY_FOREVER && is_unstarted_of(w, f))
-            return hyi_join_unstarted(w, f, fiber.id);
+    if (HYI_LIKELY(w != NULL && until == HY_FOREVER)) {
+        const struct hyi_deque_cell *newest =
+            hyi_deque_newest(&w->deque, fiber.id);
+
+        if (newest != NULL)
+            return hyi_join_newest(w, newest, fiber);
     }
-    return hyi_join_parked(f, fiber.id, until);
+    return joins(fiber, &f, &r) ? join_live(f, fiber.id, until) : r;
 }
 
 /* Marks one generation of a slot; 0 or -ESRCH. */

@@ -254,7 +254,8 @@ static void fire_timers(struct hyi_worker *w)
 
 void hyi_worker_look(struct hyi_worker *w)
 {
-    w->special = w->bounded || w->rt->seed != 0 || hyi_is_observed(w);
+    w->special =
+        w->bounded || w->rt->seed != 0 || hyi_is_observed(w) || w->rt->stale;
 }
 
 void hyi_worker_service(struct hyi_worker *w)
@@ -292,12 +293,6 @@ static inline void hand_over(struct hyi_worker *w, struct hyi_fiber *f)
     hyi_fresh_push(w, f);
     if (atomic_load_explicit(&w->rt->active, memory_order_relaxed) > 1)
         hyi_notify(w->rt);
-}
-
-void hyi_worker_spawned_here(struct hyi_worker *w, struct hyi_fiber *f)
-{
-    f->pinned = false;
-    hand_over(w, f);
 }
 
 void hyi_worker_spawned(hy_runtime *rt, struct hyi_worker *w,

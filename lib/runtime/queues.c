@@ -49,7 +49,7 @@ bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f)
 {
     HYI_ASSERT(f != w->current);
     hyi_wheel_remove(&w->wheel, &f->timer);
-    if (hyi_deque_push(&w->roaming, f) != 0)
+    if (hyi_deque_push(&w->roaming, f, 0) != 0)
         return false;
     w->roams = true;
     if (w->current != &w->base) /* which may go on for long */

@@ -176,12 +176,25 @@ static inline struct hyi_fiber *hyi_ready_pop(struct hyi_worker *w)
 /* --- unstarted ---------------------------------------------------------------
  */
 
+/* By which its join finds it in the deque: its id; 0 when it is not begun in
+   place. */
+static inline uint64_t hyi_mark_of(const struct hyi_worker *w,
+                                   const struct hyi_fiber *f)
+{
+    if (f->flags & (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE))
+        return 0;
+    return hyi_fiber_id(w->rt,
+                        atomic_load_explicit(&f->life, memory_order_relaxed))
+        .id;
+}
+
 /* Simulated, an unstarted fiber is drawn from among the ready ones. */
 static inline void hyi_fresh_push(struct hyi_worker *w, struct hyi_fiber *f)
 {
     if (HYI_UNLIKELY(w->rt->seed != 0))
         hyi_ready_append(&w->ready, f);
-    else if (HYI_UNLIKELY(f->pinned || hyi_deque_push(&w->deque, f) != 0))
+    else if (HYI_UNLIKELY(f->pinned ||
+                          hyi_deque_push(&w->deque, f, hyi_mark_of(w, f)) != 0))
         hyi_worker_fix(w, f);
 }
 

@@ -80,8 +80,11 @@ static void fork_child(void)
         hy_runtime *rt =
             atomic_load_explicit(&hyi_process.runtime[i], memory_order_relaxed);
 
-        if (rt != NULL && rt->in_use)
-            rt->stale = true;
+        if (rt == NULL || !rt->in_use)
+            continue;
+        rt->stale = true;
+        for (unsigned k = 0; k < rt->worker_count; k++)
+            rt->worker[k].special = true;
     }
     hyi_worker_self = NULL;
     hyi_parker_self = NULL;
@@ -248,6 +251,7 @@ int hy_runtime_init(hy_runtime **out, const hy_runtime_options *options)
         give_slot(rt);
         return r;
     }
+    rt->spawns_slowly = rt->fiber_flags != 0 || rt->need_fence;
     *out = rt;
     return 0;
 }

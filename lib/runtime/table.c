@@ -208,26 +208,6 @@ void hyi_fiber_unlock(struct hyi_fiber *f)
     atomic_store_explicit(&f->life, life, memory_order_release);
 }
 
-static inline uint64_t dead(uint64_t life)
-{
-    return (life & ~(uint64_t)((1 << HYI_LIFE_FLAGS_LOG2) - 1)) +
-           ((uint64_t)1 << HYI_GENERATION_SHIFT);
-}
-
-/* Nobody looks at the fiber, and it has neither joiners nor a name: its handle
-   is void then. A name is read under the lock, so it is freed under the lock.
-   Release: what the fiber did is seen by whoever finds it ended. */
-static inline bool end_unseen(struct hyi_fiber *f)
-{
-    uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
-
-    atomic_store_explicit(&f->state, 0, memory_order_relaxed);
-    return f->name == NULL && !(life & (HYI_LIFE_LOCKED | HYI_LIFE_JOINED)) &&
-           atomic_compare_exchange_strong_explicit(&f->life, &life, dead(life),
-                                                   memory_order_acq_rel,
-                                                   memory_order_relaxed);
-}
-
 /* The handle is void afterwards. Gives the joiners. */
 static struct hyi_waiter *bury(struct hyi_fiber *f)
 {
@@ -235,7 +215,8 @@ static struct hyi_waiter *bury(struct hyi_fiber *f)
     uint64_t life;
     bool locked;
 
-    if (end_unseen(f))
+    life = atomic_load_explicit(&f->life, memory_order_relaxed);
+    if (hyi_fiber_end_unseen(f, life, hyi_life_after(life)))
         return NULL;
     life = atomic_load_explicit(&f->life, memory_order_relaxed);
     locked = hyi_fiber_lock(f, hyi_generation(life));
@@ -244,7 +225,7 @@ static struct hyi_waiter *bury(struct hyi_fiber *f)
     f->joiners = NULL;
     free(f->name);
     f->name = NULL;
-    atomic_store_explicit(&f->life, dead(life), memory_order_release);
+    atomic_store_explicit(&f->life, hyi_life_after(life), memory_order_release);
     return joiners;
 }
 
@@ -258,8 +239,8 @@ static void wake_all(struct hyi_waiter *joiner)
     }
 }
 
-static __attribute__((noinline)) void
-end_slowly(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
+void hyi_fiber_end_slowly(hy_runtime *rt, struct hyi_worker *w,
+                          struct hyi_fiber *f)
 {
     struct hyi_waiter *joiners;
 
@@ -274,14 +255,6 @@ end_slowly(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
         hyi_slot_give(rt, w, f);
     }
     wake_all(joiners);
-}
-
-void hyi_fiber_end(hy_runtime *rt, struct hyi_worker *w, struct hyi_fiber *f)
-{
-    if (HYI_UNLIKELY(rt->slots_kept == 0 || !end_unseen(f)))
-        end_slowly(rt, w, f);
-    else if (HYI_UNLIKELY(!keep_slot(rt, w, f)))
-        hyi_slot_give(rt, w, f);
 }
 
 /* Of a fiber that was parked, or has never started. */

@@ -59,12 +59,17 @@ static inline void hyi_waits_mutex(struct hyi_agent *a,
                               memory_order_release);
 }
 
-static inline void hyi_waits_join(struct hyi_agent *a, uint64_t id)
+/* Of an agent that is there. */
+static inline void hyi_waits_join_known(struct hyi_agent *a, uint64_t id)
 {
-    if (a == NULL)
-        return;
     atomic_store_explicit(&a->joined, id, memory_order_relaxed);
     atomic_store_explicit(&a->waits, HYI_WAITS_JOIN, memory_order_release);
+}
+
+static inline void hyi_waits_join(struct hyi_agent *a, uint64_t id)
+{
+    if (a != NULL)
+        hyi_waits_join_known(a, id);
 }
 
 /* Between one's own publishing and one's look at the others'. Partner: the same
@@ -75,10 +80,15 @@ static inline void hyi_waits_fence(void)
 }
 
 /* Ends a wait for a fiber; nobody holds the agent for that. */
+static inline void hyi_waits_end_join_known(struct hyi_agent *a)
+{
+    atomic_store_explicit(&a->waits, 0, memory_order_release);
+}
+
 static inline void hyi_waits_end_join(struct hyi_agent *a)
 {
     if (a != NULL)
-        atomic_store_explicit(&a->waits, 0, memory_order_release);
+        hyi_waits_end_join_known(a);
 }
 
 /* Ends a wait for a mutex, before the call returns: once nobody looks at the

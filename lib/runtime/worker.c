@@ -171,6 +171,21 @@ static struct hyi_fiber *pick(struct hyi_worker *w)
     return choose(w);
 }
 
+/* The choice of a tree of forks that is walked depth first, when nothing else
+   is due: the newest. NULL: pick has to look. */
+static inline struct hyi_fiber *pick_walking(struct hyi_worker *w)
+{
+    if (!w->newest_first || w->woken != 0 || w->fixed_first != NULL ||
+        w->roams || w->special || w->tick <= 1 ||
+        w->streak + 1 >= STREAK_MOST ||
+        atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0 ||
+        hyi_deque_count(&w->deque) <= 0)
+        return NULL;
+    w->tick--;
+    w->streak++;
+    return hyi_deque_pop(&w->deque, hyi_worker_is_alone(w));
+}
+
 /* --- beginning ---------------------------------------------------------------
  */
 
@@ -192,25 +207,29 @@ static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
     hyi_observe_begin(w, f, e);
 }
 
-/* An unstarted fiber gets a stack, and stays with this worker. */
+/* An unstarted fiber gets a stack. */
+static inline void settle_on(struct hyi_fiber *f, struct hyi_stack *stack,
+                             const char *top)
+{
+    atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
+    f->top = (uint32_t)(uintptr_t)top;
+    atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
+    /* Release: pairs with the acquire in hy_fiber_each. */
+    atomic_store_explicit(&f->stack, stack, memory_order_release);
+}
+
+/* The same for one that may be of another worker: it stays with this one. */
 static inline void settle(struct hyi_worker *w, struct hyi_fiber *f,
                           struct hyi_stack *stack, const char *top)
 {
-    w->start_entry = f->entry;
-    w->start_arg = f->arg;
     f->error = 0;
-    atomic_store_explicit(&f->waiter, NULL, memory_order_relaxed);
     /* An exchange after a theft: pairs with take_post's load, so that a cancel
        which was sent to the old worker is seen by the first park here. */
     if (atomic_load_explicit(&f->worker, memory_order_relaxed) != w)
         atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
-    atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
-    f->top = (uint32_t)(uintptr_t)top;
-    atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
     if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
         begin_extra(w, f, stack);
-    /* Release: pairs with the acquire in hy_fiber_each. */
-    atomic_store_explicit(&f->stack, stack, memory_order_release);
+    settle_on(f, stack, top);
 }
 
 static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
@@ -357,40 +376,64 @@ void hyi_worker_run(struct hyi_worker *w)
 /* --- a fiber's end -----------------------------------------------------------
  */
 
-/* Gives back what a fiber held. Its stack stays on top of the pool: this still
-   runs on it. */
-static inline void finish(struct hyi_worker *w, struct hyi_fiber *f,
+/* The same when the worker has enough of stacks or claims. */
+static __attribute__((noinline)) void
+give_stack(struct hyi_worker *w, unsigned class, struct hyi_stack *stack)
+{
+    struct hyi_stack_pool *pool = &w->pool[class];
+
+    hyi_stack_give(w->rt->stacks, pool, class, stack);
+    if (++pool->claims > pool->most) {
+        hyi_stack_unclaim(w->rt->stacks, class, (pool->most + 1) / 2);
+        pool->claims -= (pool->most + 1) / 2;
+    }
+}
+
+static inline void put_stack(struct hyi_stack_pool *pool,
+                             struct hyi_stack *stack)
+{
+    stack->next = pool->top;
+    pool->top = stack;
+    pool->count++;
+}
+
+/* Gives back what a fiber held, but for its stack: false when that has gone
+   too. Otherwise the caller, who still runs on it, has it in hand, and the
+   worker's pool has room for it. */
+static inline bool finish(struct hyi_worker *w, struct hyi_fiber *f,
                           struct hyi_stack *stack)
 {
     unsigned class = f->class;
     struct hyi_stack_pool *pool = &w->pool[class];
+    bool in_hand = true;
 
     atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
-    if (HYI_LIKELY(pool->count < pool->most)) {
-        atomic_store_explicit(&stack->owner, NULL, memory_order_relaxed);
-        stack->next = pool->top;
-        pool->top = stack;
-        pool->count++;
+    if (HYI_UNLIKELY(pool->count >= pool->most || pool->claims >= pool->most)) {
+        give_stack(w, class, stack);
+        in_hand = false;
     } else {
-        hyi_stack_give(w->rt->stacks, pool, class, stack);
-    }
-    if (HYI_UNLIKELY(++pool->claims > pool->most)) {
-        hyi_stack_unclaim(w->rt->stacks, class, (pool->most + 1) / 2);
-        pool->claims -= (pool->most + 1) / 2;
+        atomic_store_explicit(&stack->owner, NULL, memory_order_relaxed);
+        pool->claims++;
     }
     hyi_fiber_end(w->rt, w, f);
     hyi_count(&w->ended);
+    return in_hand;
 }
 
 /* The next unstarted fiber takes over this very stack, if it is like it. */
-static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
+static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next,
+                             struct hyi_stack *in_hand)
 {
     unsigned class = w->last.class;
-    struct hyi_stack *stack;
+    struct hyi_stack *stack = in_hand;
 
-    if (next == NULL || !takes_over(w, next))
+    if (next == NULL || !takes_over(w, next)) {
+        if (in_hand != NULL)
+            put_stack(&w->pool[class], in_hand);
         return false;
-    stack = take_stack(w, class);
+    }
+    if (HYI_UNLIKELY(stack == NULL))
+        stack = take_stack(w, class);
     settle(w, next, stack, hyi_stack_top(stack));
     atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&next->switches);
@@ -401,8 +444,8 @@ static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
 
 /* Whom the end of the fiber on this stack continues: the one who began it by a
    join, if he still waits. The waiter is this thread's alone. */
-static __attribute__((noinline)) struct hyi_fiber *
-end_start(struct hyi_worker *w, struct hyi_stack *stack)
+static struct hyi_fiber *end_start(struct hyi_worker *w,
+                                   struct hyi_stack *stack)
 {
     struct hyi_waiter *waiter = stack->starter;
     bool waits = atomic_load_explicit(&waiter->state, memory_order_relaxed) ==
@@ -418,29 +461,42 @@ end_start(struct hyi_worker *w, struct hyi_stack *stack)
     return NULL;
 }
 
+/* Apart: what asks for its frame's address has a frame pointer. */
+static __attribute__((noinline)) void check_end(struct hyi_fiber *f)
+{
+    hyi_check_leave(f, true);
+}
+
 /* Ends the current fiber and gives the next, or NULL for the base. The slot of
    one that has ended may be in use again at once: from here on the worker's
-   "last" stands for it. */
-static inline struct hyi_fiber *end_current(struct hyi_worker *w)
+   "last" stands for it. in_hand: its stack, or NULL when it was given back. */
+static inline struct hyi_fiber *end_current(struct hyi_worker *w,
+                                            struct hyi_stack **in_hand)
 {
     struct hyi_fiber *f = w->current, *next = NULL;
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    hyi_check_leave(f, true);
-    if (HYI_UNLIKELY(w->special && !w->rt->stale))
-        hyi_observe_end(w, f);
+    *in_hand = NULL;
+    if (HYI_UNLIKELY(f->flags & (HYI_FIBER_CANARY | HYI_FIBER_CRITICAL)))
+        check_end(f);
     w->last.class = f->class;
     w->last.flags = f->flags;
     atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
-    if (HYI_UNLIKELY(w->rt->stale)) {
-        w->current = &w->last;
-        return NULL;
+    if (HYI_UNLIKELY(w->special)) {
+        if (w->rt->stale) {
+            w->current = &w->last;
+            return NULL;
+        }
+        hyi_observe_end(w, f);
     }
-    finish(w, f, stack);
+    if (finish(w, f, stack))
+        *in_hand = stack;
     w->current = &w->last;
     if (stack->starter != NULL)
         next = end_start(w, stack);
+    if (next == NULL)
+        next = pick_walking(w);
     return next != NULL ? next : pick(w);
 }
 
@@ -454,18 +510,47 @@ static struct hyi_worker *begin_stack(void)
     return hyi_worker_self;
 }
 
-/* Calls the fiber's function, and ends its values. Gives the worker that does
-   so in the end. */
-static inline struct hyi_worker *call_entry(struct hyi_worker *w)
+/* What the fiber's function has left undone: ends its values. Gives the worker
+   that does so in the end. */
+static __attribute__((noinline)) struct hyi_worker *
+after_entry(struct hyi_worker *w, const struct hyi_fiber *f,
+            struct hyi_stack *stack)
 {
-    struct hyi_fiber *f = w->current;
-    struct hyi_stack *stack =
-        atomic_load_explicit(&f->stack, memory_order_relaxed);
-
-    w->start_entry(w->start_arg);
     if (HYI_UNLIKELY(stack->locals != NULL))
         hyi_locals_end(&stack->locals);
     return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) ? hyi_worker_again() : w;
+}
+
+/* The usual end of one that a join has begun: it has nothing but its slot and
+   its stack, and who joins it goes on, if he still waits. Gives where, or NULL:
+   then nothing is done. */
+static inline void *end_straight(struct hyi_worker *w, struct hyi_fiber *f,
+                                 struct hyi_stack *stack)
+{
+    struct hyi_waiter *waiter = stack->starter;
+    struct hyi_stack_pool *pool = &w->pool[f->class];
+    struct hyi_fiber *next;
+
+    if (waiter == NULL || w->special ||
+        atomic_load_explicit(&waiter->state, memory_order_relaxed) !=
+            HYI_WAITER_PARKED)
+        return NULL;
+    next = waiter->sleeper;
+    stack->starter = NULL;
+    atomic_store_explicit(&waiter->state, HYI_WAITER_WOKEN,
+                          memory_order_relaxed);
+    if (HYI_NOTES)
+        atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
+    if (HYI_LIKELY(finish(w, f, stack)))
+        put_stack(pool, stack);
+    hyi_see_depth(next);
+    atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
+    hyi_count(&next->switches);
+    hyi_count(&w->switches);
+    *w->errno_at = next->error;
+    w->current = next;
+    hyi_hop_note_leave(w, NULL, &w->last, next, true);
+    return next->sp;
 }
 
 /* Who is continued when the last fiber of a stack has ended. */
@@ -490,17 +575,27 @@ static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
 HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
 {
     struct hyi_worker *w = begin_stack();
-    struct hyi_fiber *next;
-    void *sp;
+    struct hyi_fiber *f, *next;
+    struct hyi_stack *stack, *in_hand;
+    void *sp = NULL;
 
     hyi_hop_note_arrive(w, NULL);
     do {
-        w = call_entry(w);
-        next = end_current(w);
-    } while (take_over(w, next));
+        f = w->current;
+        stack = atomic_load_explicit(&f->stack, memory_order_relaxed);
+        f->entry(f->arg);
+        if (HYI_LIKELY(f->flags == 0 && stack->locals == NULL))
+            sp = end_straight(w, f, stack);
+        else
+            w = after_entry(w, f, stack);
+        if (sp != NULL)
+            break;
+        next = end_current(w, &in_hand);
+    } while (take_over(w, next, in_hand));
     if (HY_ARCH_THREADS && w->rt->stale)
         pthread_exit(NULL); /* a child of fork has no other thread */
-    sp = leave_stack(w, next);
+    if (sp == NULL)
+        sp = leave_stack(w, next);
     if (HY_ARCH_THREADS)
         hyi_worker_forget();
     return sp;
@@ -509,29 +604,38 @@ HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
 /* --- joins in place ----------------------------------------------------------
  */
 
-static inline bool is_simple(const struct hyi_fiber *f)
+/* At a tick: the cell of the newest once more, if nobody else is due. */
+static __attribute__((noinline)) const struct hyi_deque_cell *
+look_around(struct hyi_worker *w, uint64_t id)
 {
-    return !(f->flags & (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE));
+    hyi_worker_service(w);
+    if (hyi_ready_count_own(&w->ready) == 0 && w->ready.spill_first == NULL &&
+        w->fixed_first == NULL && !w->roams && hyi_deque_count(&w->deque) == 1)
+        return hyi_deque_newest(&w->deque, id);
+    w->streak = STREAK_MOST - 1;
+    return NULL;
 }
 
-/* May the current fiber begin one that it joins, instead of a pick? Not for too
-   many in a row, nor when a pick would have to look at more. */
-static inline bool may_begin(struct hyi_worker *w, const struct hyi_fiber *self)
+/* May the current fiber begin the newest one, which it joins, instead of a
+   pick? Not when a pick would have to look at more. */
+static inline bool may_begin(const struct hyi_worker *w)
 {
-    return w->tick > 1 && w->streak + 1 < STREAK_MOST && !w->special &&
-           is_simple(self) &&
+    const struct hyi_fiber *self = w->current;
+
+    return !w->special &&
+           !(self->flags &
+             (HYI_FIBER_EXTRA | HY_FIBER_MIGRATE | HYI_FIBER_BASE)) &&
            atomic_load_explicit(&w->inbox, memory_order_relaxed) == 0 &&
            !hyi_fiber_is_cancelled(self);
 }
 
-/* The books of a park that has no queue and no deadline. */
+/* The books of a park that has no queue and no deadline. Nobody wakes it by
+   hyi_wake; a cancel looks at its state, and the end of the joined one. */
 static inline void park_here(struct hyi_worker *w, struct hyi_fiber *f,
                              struct hyi_waiter *waiter)
 {
     atomic_init(&waiter->state, HYI_WAITER_PARKED);
-    waiter->wake = hyi_wake_fiber;
     waiter->sleeper = f;
-    waiter->wait = HYI_WAIT_JOIN;
     f->result = 0;
     f->cancellable = true;
     atomic_store_explicit(&f->waiter, waiter, memory_order_relaxed);
@@ -541,57 +645,84 @@ static inline void park_here(struct hyi_worker *w, struct hyi_fiber *f,
     hyi_count(&w->parked[HYI_WAIT_JOIN]);
 }
 
+/* The usual change to one that begins: nothing of either is special. */
+static inline void hop_straight(struct hyi_worker *w, struct hyi_fiber *self,
+                                struct hyi_fiber *f, void *top)
+{
+    atomic_store_explicit(&f->state, HY_FIBER_RUNNING, memory_order_relaxed);
+    atomic_store_explicit(&f->switches, 1, memory_order_relaxed);
+    hyi_count(&w->switches);
+    self->error = *w->errno_at;
+    *w->errno_at = 0;
+    w->current = f;
+    hy_arch_hop(&self->sp, top, hyi_fiber_main);
+}
+
+static __attribute__((noinline)) void hop_slowly(struct hyi_worker *w,
+                                                 struct hyi_fiber *f, void *top)
+{
+    f->error = 0;
+    hyi_leave_for(w, f, top);
+}
+
 /* Begins the fiber from a join of it; returns when it has ended, or when the
    caller gave up. Nobody else knows the waiter: so it needs no lock, and its
    state no exchange. A fiber that has not started waits for nothing, so joining
    it closes no cycle; what it will wait for it publishes on this thread, after
    this. */
-static int begin_joined(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
+static inline int begin_joined(struct hyi_worker *w, struct hyi_fiber *f,
+                               uint64_t id)
 {
     struct hyi_fiber *self = w->current;
-    struct hyi_agent *agent = hyi_fiber_agent(self);
+    struct hyi_agent *agent = hyi_fiber_agent_of(
+        self, atomic_load_explicit(&self->life, memory_order_relaxed));
+    struct hyi_stack *stack = take_stack(w, f->class);
+    void *top = hyi_stack_top(stack);
     struct hyi_waiter waiter;
-    struct hyi_stack *stack;
-    void *top;
     int r = 0;
 
     w->tick--;
-    w->streak++;
-    top = begin(w, f);
-    if (HYI_UNLIKELY(top == NULL))
-        return hyi_join_parked(f, id, HY_FOREVER);
-    hyi_waits_join(agent, id);
+    settle_on(f, stack, top);
+    hyi_waits_join_known(agent, id);
     park_here(w, self, &waiter);
-    stack = atomic_load_explicit(&f->stack, memory_order_relaxed);
     stack->starter = &waiter;
-    if (HYI_UNLIKELY(hyi_has_exceptions(w)))
-        hyi_hop_with_exceptions(w, f, top);
+    if (HYI_NOTES ||
+        HYI_UNLIKELY((self->flags | f->flags) != 0 || hyi_has_exceptions(w)))
+        hop_slowly(w, f, top);
     else
-        hyi_hop_here(w, f, top);
+        hop_straight(w, self, f, top);
     if (HYI_UNLIKELY(
             atomic_load_explicit(&waiter.state, memory_order_relaxed) !=
             HYI_WAITER_WOKEN)) {
         stack->starter = NULL; /* the fiber is still on its stack */
         r = -self->result;
     }
-    hyi_waits_end_join(agent);
+    hyi_waits_end_join_known(agent);
     return r;
 }
 
 /* The one that was spawned last runs at once, and its end continues the caller,
-   past all queues. The generation was compared by the caller, and only this
-   thread puts fibers into the deque: what is found there is that very fiber.
-   Its flags are looked at when it is: before, it may be stolen, end, and its
-   slot be another's. */
-int hyi_join_unstarted(struct hyi_worker *w, struct hyi_fiber *f, uint64_t id)
+   past all queues. Only this thread puts fibers into the deque, each with its
+   id: what is found there is that very fiber, alive, unstarted, and of this
+   worker. Each 32 times others are looked for, so that nobody starves. */
+int hyi_join_newest(struct hyi_worker *w, const struct hyi_deque_cell *newest,
+                    hy_fiber fiber)
 {
-    if (HYI_LIKELY(may_begin(w, w->current) &&
-                   hyi_deque_pop_this(&w->deque, f, hyi_worker_is_alone(w)))) {
-        if (HYI_LIKELY(is_simple(f)))
-            return begin_joined(w, f, id);
-        hyi_fresh_push(w, f);
+    struct hyi_fiber *f;
+
+    if (HY_ARCH_THREADS || !may_begin(w))
+        return hyi_join_any(fiber, HY_FOREVER);
+    if (HYI_UNLIKELY(w->tick <= 1)) {
+        newest = look_around(w, fiber.id);
+        return newest != NULL ? hyi_join_newest(w, newest, fiber)
+                              : hyi_join_any(fiber, HY_FOREVER);
     }
-    return hyi_join_parked(f, id, HY_FOREVER);
+    if (HYI_LIKELY(hyi_worker_is_alone(w)))
+        return begin_joined(w, hyi_deque_pop_newest(&w->deque, newest, true),
+                            fiber.id);
+    f = hyi_deque_pop_newest(&w->deque, newest, false);
+    return f != NULL ? begin_joined(w, f, fiber.id)
+                     : hyi_join_any(fiber, HY_FOREVER);
 }
 
 /* --- coming and going --------------------------------------------------------
@@ -622,11 +753,13 @@ void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
     memset((char *)w + offsetof(struct hyi_worker, current), 0,
            sizeof(*w) - offsetof(struct hyi_worker, current));
     w->current = &w->base;
+    w->base.flags = HYI_FIBER_BASE;
     hyi_worker_look(w);
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;
     w->virtual_now = 1000000000u;
     for (unsigned class = 0; class < HYI_STACK_CLASSES; class ++)
         w->pool[class].most = hyi_stack_pool_most(class);
+    w->usual = &w->pool[rt->class];
 }
 
 void hyi_worker_deinit(struct hyi_worker *w)

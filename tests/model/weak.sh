@@ -42,7 +42,7 @@ scenarios_of() {
     lib/base/park.c) echo park:1 park:2 sync:2 ;;
     lib/runtime/lock.h) echo lock:1 lock:2 ;;
     lib/runtime/deque.h) echo deque:1 deque:2 deque:3 deque:4 idle:2 ;;
-    lib/runtime/core.h) echo slot:5 slot:1 ;;
+    lib/runtime/core.h) echo slot:5 slot:1 slot:2 ;;
     lib/runtime/queues.? | lib/runtime/inbox.c | lib/runtime/parker.c | \
         lib/runtime/hop.? | lib/runtime/worker.c)
         echo idle:3 fiber:1 slot:5 fiber:4 fiber:2 fiber:3

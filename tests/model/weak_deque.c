@@ -26,7 +26,7 @@ static int pushed;
 static void push(void)
 {
     item[pushed].value = pushed + 1;
-    assert(hyi_deque_push(&deque, (struct hyi_fiber *)&item[pushed]) == 0);
+    assert(hyi_deque_push(&deque, (struct hyi_fiber *)&item[pushed], 0) == 0);
     pushed++;
 }
 
@@ -74,8 +74,10 @@ static void small(void)
 
     a->older = NULL;
     a->mask = 1;
-    atomic_init(&a->cell[0], NULL);
-    atomic_init(&a->cell[1], NULL);
+    for (int i = 0; i < 2; i++) {
+        atomic_init(&a->cell[i].fiber, NULL);
+        a->cell[i].mark = 0;
+    }
     atomic_init(&deque.array, a);
 }
 

@@ -66,6 +66,7 @@ int main(void)
 
     weak_runtime_init();
     weak_rt.need_fence = WEAK_CASE != 1;
+    weak_rt.spawns_slowly = weak_rt.need_fence;
     pthread_create(&t[0], NULL, spawner, NULL);
     pthread_create(&t[1], NULL, worker, (void *)(WEAK_CASE == 3 ? 0l : 1l));
     pthread_join(t[0], NULL);

@@ -149,10 +149,11 @@ static void init(void)
     }
     if (WEAK_CASE == 5) {
         atomic_store(&weak_worker[0].inbox, NULL);
-        assert(hyi_deque_push(&weak_worker[0].deque, f) == 0);
+        assert(hyi_deque_push(&weak_worker[0].deque, f, 0) == 0);
     }
     if (WEAK_CASE > 5) {
         weak_rt.need_fence = WEAK_CASE == 6;
+        weak_rt.spawns_slowly = weak_rt.need_fence;
         atomic_init(&f->worker, NULL);
         atomic_init(&f->life, weak_life(1, OTHER) & ~(uint64_t)HYI_LIFE_LIVE);
         atomic_init(&weak_rt.used_visible, OTHER + 1);

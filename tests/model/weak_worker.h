@@ -170,6 +170,7 @@ static void weak_runtime_init(void)
         w->current = f;
         w->errno_at = &weak_worker_errno[i];
         w->cxx = &w->no_cxx;
+        w->usual = &w->pool[0];
         w->tick = TICK;
         atomic_init(&w->spawned, 1);
         atomic_init(&f->life, weak_life(1, i));

@@ -77,7 +77,7 @@ bug lost_wake_up_post lib/runtime/inbox.c \
 # The indices of a deque begin at 0 again whenever it is empty: a thief's
 # compare-exchange succeeds on an index that means another fiber by now.
 bug aba_deque lib/runtime/deque.h \
-    '/^    if (HYI_UNLIKELY(a == NULL || bottom - top > (int64_t)a->mask)) {/i\    if (bottom == top) {\
+    '/^    if (HYI_UNLIKELY(a == NULL || bottom - top > (int64_t)a->mask))$/i\    if (bottom == top) {\
         bottom = top = 0;\
         atomic_store_explicit(\&q->top, 0, memory_order_relaxed);\
         atomic_store_explicit(\&q->bottom, 0, memory_order_relaxed);\
