@@ -311,6 +311,7 @@ HY_TEST(ring_wait, a_second_sleeper_on_one_side_is_refused)
 
     HY_CHECK_EQ(hyi_os_thread_start(&t, pop_one, &p), 0);
     sleep_until_parked(p.ring);
+    HY_CHECK(atomic_load(&p.ring->reader) != 0); /* after all it did before */
     HY_CHECK_EQ(hy_ring_pop_wait(p.ring, &item, hy_after(PATIENCE_NS)), -EBUSY);
     HY_CHECK_EQ(stats_of(p.ring).pop_parks, 1);
     HY_CHECK_EQ(atomic_load(&p.done), 0);

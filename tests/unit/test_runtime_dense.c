@@ -22,11 +22,6 @@ enum { HUGE = HY_FIBER_HUGE_STACK, BLOCK = 2 << 20, MANY = 2000 };
 
 static int report_pipe[2];
 
-static void tell(const char *what)
-{
-    report_fatal(&report_pipe[1], HY_REPORT_FATAL, what);
-}
-
 static hy_runtime *make_dense(size_t keep_bytes)
 {
     return make(.workers = 1, .report = {report_fatal, &report_pipe[1]},
@@ -205,7 +200,7 @@ static void overflow(void *arg)
         descend(low, 0);
         return;
     }
-    tell("went on");
+    report_fatal(&report_pipe[1], HY_REPORT_FATAL, "went on");
 }
 
 static void bystander(void *arg)
@@ -213,7 +208,7 @@ static void bystander(void *arg)
     hy_fiber_yield();
     hy_fiber_yield();
     if (*(int *)arg >= 0)
-        tell("ran on");
+        report_fatal(&report_pipe[1], HY_REPORT_FATAL, "ran on");
 }
 
 static int way, none = -1;
