@@ -263,7 +263,20 @@ static void put_off(struct hyi_worker *w, struct hyi_fiber *f,
         hyi_os_futex_wait(&never, 0, hyi_os_now() + PUT_OFF_NS, false);
 }
 
-/* Gives it a stack, and the thread that this may need; NULL: later. */
+/* The thread that a context on this stack may need; false: put off. */
+static inline bool prepare(struct hyi_worker *w, struct hyi_fiber *f,
+                           struct hyi_stack *stack, void *top)
+{
+    if (HYI_UNLIKELY(!hy_arch_hop_prepare(top))) {
+        put_off(w, f, stack);
+        return false;
+    }
+    if (HY_ARCH_THREADS)
+        w->put_off = false;
+    return true;
+}
+
+/* Gives it a stack, and a thread; NULL: later. */
 static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_stack *stack = take_stack(w, f->class);
@@ -271,13 +284,9 @@ static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
 
     if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
         top -= hyi_align_up(sizeof(struct hyi_fiber_extra), 64);
-    if (HYI_UNLIKELY(!hy_arch_hop_prepare(top))) {
-        put_off(w, f, stack);
+    if (!prepare(w, f, stack, top))
         return NULL;
-    }
     settle(w, f, stack, end);
-    if (HY_ARCH_THREADS)
-        w->put_off = false;
     return top;
 }
 
@@ -682,11 +691,13 @@ static inline int begin_joined(struct hyi_worker *w, struct hyi_fiber *f,
     int r = 0;
 
     w->tick--;
+    if (!prepare(w, f, stack, top))
+        return hyi_join_any((hy_fiber){id}, HY_FOREVER);
     settle_on(f, stack, top);
     hyi_waits_join_known(agent, id);
     park_here(w, self, &waiter);
     stack->starter = &waiter;
-    if (HYI_NOTES ||
+    if (HYI_NOTES || HY_ARCH_THREADS ||
         HYI_UNLIKELY((self->flags | f->flags) != 0 || hyi_has_exceptions(w)))
         hop_slowly(w, f, top);
     else
@@ -710,7 +721,7 @@ int hyi_join_newest(struct hyi_worker *w, const struct hyi_deque_cell *newest,
 {
     struct hyi_fiber *f;
 
-    if (HY_ARCH_THREADS || !may_begin(w))
+    if (!may_begin(w))
         return hyi_join_any(fiber, HY_FOREVER);
     if (HYI_UNLIKELY(w->tick <= 1)) {
         newest = look_around(w, fiber.id);
