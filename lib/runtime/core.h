@@ -183,6 +183,7 @@ struct hyi_worker {
     struct hyi_cxx_globals *cxx;   /* the thread's, */
     struct hyi_cxx_globals no_cxx; /* or, without a C++ runtime, this */
     struct hyi_stack_note *left;   /* the stack that was just switched from */
+    struct hyi_stack *in_hand;     /* of one that has ended: in no pool yet */
     uint64_t fp_env;               /* of the fibers without one of their own */
     struct hyi_ready ready;
     bool roams;                /* there may be something in roaming, */

@@ -232,7 +232,9 @@ static inline void settle(struct hyi_worker *w, struct hyi_fiber *f,
     settle_on(f, stack, top);
 }
 
-static inline struct hyi_stack *take_stack(struct hyi_worker *w, unsigned class)
+/* By force, for the reason that begin is not. */
+static inline __attribute__((always_inline)) struct hyi_stack *
+take_stack(struct hyi_worker *w, unsigned class)
 {
     struct hyi_stack_pool *pool = &w->pool[class];
     struct hyi_stack *stack = pool->top;
@@ -276,8 +278,10 @@ static inline bool prepare(struct hyi_worker *w, struct hyi_fiber *f,
     return true;
 }
 
-/* Gives it a stack, and a thread; NULL: later. */
-static void *begin(struct hyi_worker *w, struct hyi_fiber *f)
+/* Gives it a stack, and a thread; NULL: later. Apart, so that go is small: they
+   run on the stack that is left, of which there may be little. */
+static __attribute__((noinline)) void *begin(struct hyi_worker *w,
+                                             struct hyi_fiber *f)
 {
     struct hyi_stack *stack = take_stack(w, f->class);
     char *end = hyi_stack_top(stack), *top = end;
@@ -430,15 +434,14 @@ static inline bool finish(struct hyi_worker *w, struct hyi_fiber *f,
 }
 
 /* The next unstarted fiber takes over this very stack, if it is like it. */
-static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next,
-                             struct hyi_stack *in_hand)
+static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
 {
     unsigned class = w->last.class;
-    struct hyi_stack *stack = in_hand;
+    struct hyi_stack *stack = w->in_hand;
 
     if (next == NULL || !takes_over(w, next)) {
-        if (in_hand != NULL)
-            put_stack(&w->pool[class], in_hand);
+        if (stack != NULL)
+            put_stack(&w->pool[class], stack);
         return false;
     }
     if (HYI_UNLIKELY(stack == NULL))
@@ -478,15 +481,13 @@ static __attribute__((noinline)) void check_end(struct hyi_fiber *f)
 
 /* Ends the current fiber and gives the next, or NULL for the base. The slot of
    one that has ended may be in use again at once: from here on the worker's
-   "last" stands for it. in_hand: its stack, or NULL when it was given back. */
-static inline struct hyi_fiber *end_current(struct hyi_worker *w,
-                                            struct hyi_stack **in_hand)
+   "last" stands for it. */
+static inline struct hyi_fiber *end_current(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->current, *next = NULL;
     struct hyi_stack *stack =
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
-    *in_hand = NULL;
     if (HYI_UNLIKELY(f->flags & (HYI_FIBER_CANARY | HYI_FIBER_CRITICAL)))
         check_end(f);
     w->last.class = f->class;
@@ -495,12 +496,12 @@ static inline struct hyi_fiber *end_current(struct hyi_worker *w,
     if (HYI_UNLIKELY(w->special)) {
         if (w->rt->stale) {
             w->current = &w->last;
+            w->in_hand = NULL;
             return NULL;
         }
         hyi_observe_end(w, f);
     }
-    if (finish(w, f, stack))
-        *in_hand = stack;
+    w->in_hand = finish(w, f, stack) ? stack : NULL;
     w->current = &w->last;
     if (stack->starter != NULL)
         next = end_start(w, stack);
@@ -585,7 +586,7 @@ HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
 {
     struct hyi_worker *w = begin_stack();
     struct hyi_fiber *f, *next;
-    struct hyi_stack *stack, *in_hand;
+    struct hyi_stack *stack;
     void *sp = NULL;
 
     hyi_hop_note_arrive(w, NULL);
@@ -599,8 +600,8 @@ HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
             w = after_entry(w, f, stack);
         if (sp != NULL)
             break;
-        next = end_current(w, &in_hand);
-    } while (take_over(w, next, in_hand));
+        next = end_current(w);
+    } while (take_over(w, next));
     if (HY_ARCH_THREADS && w->rt->stale)
         pthread_exit(NULL); /* a child of fork has no other thread */
     if (sp == NULL)
