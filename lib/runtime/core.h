@@ -70,7 +70,9 @@ enum {
     HYI_FIBER_EXTRA = 0x80,
     HYI_FIBER_CANARY = 0x40,
     HYI_FIBER_CRITICAL = 0x20,
-    HYI_FIBER_BASE = 0x10
+    HYI_FIBER_BASE = 0x10,
+    /* A hop has more to do than change stacks. */
+    HYI_FIBER_SEEN_TO = HYI_FIBER_CANARY | HYI_FIBER_CRITICAL | HY_FIBER_FP_ENV
 };
 
 struct hyi_worker;
@@ -175,6 +177,7 @@ struct hyi_worker {
     uint32_t woken;         /* fibers among the ready that were woken */
     bool put_off;           /* a start, for want of a thread: it was told */
     bool special;           /* bounded, simulated or observed: pick_special */
+    bool plain;             /* a yield need not look at what is_plain does */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
     bool bound_reached;     /* and did; */
     unsigned picks_left;    /* after so many picks (0: no limit), */

@@ -59,17 +59,24 @@ static inline void hyi_hop_note_arrive(struct hyi_worker *w, void *fake)
 }
 
 /* The books of a change of fibers. */
-static inline void hyi_turn_to(struct hyi_worker *w, struct hyi_fiber *from,
-                               struct hyi_fiber *to)
+static inline void hyi_turn_plainly(struct hyi_worker *w,
+                                    struct hyi_fiber *from,
+                                    struct hyi_fiber *to)
 {
-    if (HYI_UNLIKELY((from->flags | to->flags) & HY_FIBER_FP_ENV))
-        hyi_hop_fp_env(w, from, to);
     atomic_store_explicit(&to->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&to->switches);
     hyi_count(&w->switches);
     from->error = *w->errno_at;
     *w->errno_at = to->error;
     w->current = to;
+}
+
+static inline void hyi_turn_to(struct hyi_worker *w, struct hyi_fiber *from,
+                               struct hyi_fiber *to)
+{
+    if (HYI_UNLIKELY((from->flags | to->flags) & HY_FIBER_FP_ENV))
+        hyi_hop_fp_env(w, from, to);
+    hyi_turn_plainly(w, from, to);
 }
 
 /* How deep a fiber's stack is, seen when it is continued. */
@@ -126,6 +133,22 @@ hyi_hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
         hyi_worker_come(hy_arch_hop_carried());
 }
 
+/* The same for two fibers of which neither needs to be seen to: with nothing on
+   the stack but what the switch puts there, as a call that a jump ends in. */
+static inline __attribute__((always_inline)) void
+hyi_hop_plainly(struct hyi_worker *w, struct hyi_fiber *to)
+{
+    struct hyi_fiber *from = w->current;
+
+    if (HYI_NOTES || HY_ARCH_THREADS) {
+        hyi_hop_here(w, to, NULL);
+        return;
+    }
+    hyi_see_depth(to);
+    hyi_turn_plainly(w, from, to);
+    hy_arch_hop(&from->sp, to->sp, NULL);
+}
+
 /* The one call site of all switches but those of a join in place. */
 void hyi_hop(struct hyi_worker *w, struct hyi_fiber *to, void *top);
 
@@ -135,7 +158,7 @@ void hyi_hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to,
 
 static inline bool hyi_has_exceptions(const struct hyi_worker *w)
 {
-    return w->cxx->caught != NULL || w->cxx->uncaught != 0;
+    return ((uintptr_t)w->cxx->caught | w->cxx->uncaught) != 0;
 }
 
 static inline void hyi_leave_for(struct hyi_worker *w, struct hyi_fiber *to,

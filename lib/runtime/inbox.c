@@ -256,6 +256,7 @@ void hyi_worker_look(struct hyi_worker *w)
 {
     w->special =
         w->bounded || w->rt->seed != 0 || hyi_is_observed(w) || w->rt->stale;
+    w->plain = false;
 }
 
 void hyi_worker_service(struct hyi_worker *w)

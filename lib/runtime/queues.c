@@ -29,11 +29,13 @@ static bool grow_ready(struct hyi_ready *q)
     return true;
 }
 
-void hyi_ready_append(struct hyi_ready *q, struct hyi_fiber *f)
+void hyi_ready_append(struct hyi_worker *w, struct hyi_fiber *f)
 {
+    struct hyi_ready *q = &w->ready;
     bool full = q->ring == NULL || hyi_ready_count_own(q) > q->mask;
 
     if (HYI_UNLIKELY(q->spill_first != NULL || (full && !grow_ready(q)))) {
+        w->plain = false;
         f->next = NULL;
         if (q->spill_first == NULL)
             q->spill_first = f;
@@ -52,6 +54,7 @@ bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f)
     if (hyi_deque_push(&w->roaming, f, 0) != 0)
         return false;
     w->roams = true;
+    w->plain = false;
     if (w->current != &w->base) /* which may go on for long */
         hyi_notify(w->rt);
     return true;
@@ -62,7 +65,7 @@ bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f)
 void hyi_worker_adopt(struct hyi_worker *w, struct hyi_fiber *f)
 {
     atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
-    hyi_ready_append(&w->ready, f);
+    hyi_ready_append(w, f);
 }
 
 void hyi_ready_draw(struct hyi_worker *w)
@@ -78,6 +81,7 @@ void hyi_ready_draw(struct hyi_worker *w)
 
 void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f)
 {
+    w->plain = false;
     f->next = NULL;
     if (w->fixed_first == NULL)
         w->fixed_first = f;

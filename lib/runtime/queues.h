@@ -22,7 +22,8 @@ enum {
     HYI_NEWEST_ABOVE = 32, /* unstarted fibers; fewer are taken oldest first */
     HYI_STACKS_AHEAD = 3,
     HYI_SLOTS_AHEAD = 6,
-    HYI_FRAME_BYTES = 256 /* of the switch, of hop, of who called it */
+    HYI_FRAME_BYTES = 256, /* of the switch, and of those who parked */
+    HYI_YIELD_BYTES = 192  /* of the switch, and of who called it */
 };
 
 /* --- ready -------------------------------------------------------------------
@@ -61,7 +62,7 @@ static inline bool hyi_roams(const struct hyi_worker *w,
 }
 
 /* Never fails: a fiber that was woken must not be lost for want of memory. */
-void hyi_ready_append(struct hyi_ready *q, struct hyi_fiber *f);
+void hyi_ready_append(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* Where others may take it at once: it is on its stack no more, and nothing of
    this worker refers to it. False for want of memory. */
@@ -75,7 +76,7 @@ static inline void hyi_ready_push(struct hyi_worker *w, struct hyi_fiber *f)
     atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
     if (hyi_roams(w, f) && hyi_roaming_offer(w, f))
         return;
-    hyi_ready_append(&w->ready, f);
+    hyi_ready_append(w, f);
 }
 
 /* The lower end of a dense stack, found by an address of it without a look at
@@ -89,40 +90,37 @@ static inline const char *hyi_dense_low_of(const struct hyi_fiber *f,
     return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
 }
 
-/* Not above the top, where a neighbour's unused stack is: so many fibers need
-   what room there is in the caches. */
+/* Its frames: all of those that a park has, within the stack. Of a yield there
+   are the switch's and the caller's alone, and below the function of a fiber
+   there is always as much. */
 static inline __attribute__((always_inline)) void
-hyi_prefetch_dense(const struct hyi_fiber *f, const char *sp)
+hyi_prefetch_stack(const struct hyi_fiber *f)
 {
-    uint32_t room = f->top - (uint32_t)(uintptr_t)sp;
+    const char *sp = f->sp;
 
-    for (uint32_t i = 0; i < HYI_FRAME_BYTES; i += 64)
-        __builtin_prefetch(sp + (i < room ? i : 0));
-    __builtin_prefetch(hyi_dense_low_of(f, sp) - HYI_STACK_CANARY_BYTES);
+    for (unsigned i = 0; i < HYI_YIELD_BYTES; i += 64)
+        __builtin_prefetch(sp + i);
+    if (f->woken)
+        for (uint32_t i = HYI_YIELD_BYTES,
+                      room = f->top - (uint32_t)(uintptr_t)sp;
+             i < HYI_FRAME_BYTES && i < room; i += 64)
+            __builtin_prefetch(sp + i);
+    if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
+        __builtin_prefetch(hyi_dense_low_of(f, sp) - HYI_STACK_CANARY_BYTES);
 }
 
-/* The slot of a fiber six turns ahead, and the frames on the stack of the one
-   three ahead, whose slot has arrived by then. An unstarted fiber has a code
-   address there, which is harmless. Inlined by force: gcc takes a function that
-   only prefetches for one without effect, and removes its call. */
+/* The slot of a fiber six turns after the next, whose place is given, and the
+   frames on the stack of the one three after, whose slot has arrived by then.
+   An unstarted fiber has a code address there, which is harmless. Inlined by
+   force: gcc takes a function that only prefetches for one without effect, and
+   removes its call. */
 static inline __attribute__((always_inline)) void
-hyi_prefetch_ahead(const struct hyi_ready *q)
+hyi_prefetch_ahead(const struct hyi_ready *q, uint32_t head, uint32_t tail)
 {
-    uint32_t head = hyi_index_of(&q->head);
-    const struct hyi_fiber *near;
-    const char *sp;
-
-    if (hyi_index_of(&q->tail) - head <= HYI_SLOTS_AHEAD)
+    if (tail - head <= HYI_SLOTS_AHEAD)
         return;
     __builtin_prefetch(q->ring[(head + HYI_SLOTS_AHEAD) & q->mask]);
-    near = q->ring[(head + HYI_STACKS_AHEAD) & q->mask];
-    sp = near->sp;
-    if (HYI_UNLIKELY(near->flags & HYI_FIBER_CANARY)) {
-        hyi_prefetch_dense(near, sp);
-        return;
-    }
-    for (unsigned i = 0; i < HYI_FRAME_BYTES; i += 64)
-        __builtin_prefetch(sp + i);
+    hyi_prefetch_stack(q->ring[(head + HYI_STACKS_AHEAD) & q->mask]);
 }
 
 /* waker: the fiber of this worker that does it, if it is one. */
@@ -145,7 +143,7 @@ static inline struct hyi_fiber *hyi_ready_take(struct hyi_worker *w)
     struct hyi_ready *q = &w->ready;
     struct hyi_fiber *f = q->ring[hyi_index_advance(&q->head) & q->mask];
 
-    hyi_prefetch_ahead(q);
+    hyi_prefetch_ahead(q, hyi_index_of(&q->head), hyi_index_of(&q->tail));
     if (f->woken) {
         f->woken = false;
         w->woken--;
@@ -191,8 +189,9 @@ static inline uint64_t hyi_mark_of(const struct hyi_worker *w,
 /* Simulated, an unstarted fiber is drawn from among the ready ones. */
 static inline void hyi_fresh_push(struct hyi_worker *w, struct hyi_fiber *f)
 {
+    w->plain = false;
     if (HYI_UNLIKELY(w->rt->seed != 0))
-        hyi_ready_append(&w->ready, f);
+        hyi_ready_append(w, f);
     else if (HYI_UNLIKELY(f->pinned ||
                           hyi_deque_push(&w->deque, f, hyi_mark_of(w, f)) != 0))
         hyi_worker_fix(w, f);

@@ -83,8 +83,10 @@ static void fork_child(void)
         if (rt == NULL || !rt->in_use)
             continue;
         rt->stale = true;
-        for (unsigned k = 0; k < rt->worker_count; k++)
+        for (unsigned k = 0; k < rt->worker_count; k++) {
             rt->worker[k].special = true;
+            rt->worker[k].plain = false;
+        }
     }
     hyi_worker_self = NULL;
     hyi_parker_self = NULL;

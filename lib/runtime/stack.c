@@ -272,12 +272,15 @@ static struct hyi_stack *take_shared(struct hyi_stack_class *c)
     return stack;
 }
 
-/* Moves up to half a pool from the shared lists to the worker's. */
+/* Moves up to half a pool from the shared lists to the worker's, in their
+   order, which is that of the addresses as a rule: where fibers that began one
+   after another lie one above the other, the processor sees what comes. */
 static void refill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
                    unsigned class)
 {
     struct hyi_stack_class *c = &s->class[class];
     unsigned want = (hyi_stack_pool_most(class) + 1) / 2;
+    struct hyi_stack **end = &pool->top;
 
     hyi_lock(&s->lock);
     while (pool->count < want) {
@@ -286,8 +289,9 @@ static void refill(struct hyi_stacks *s, struct hyi_stack_pool *pool,
 
         if (stack == NULL)
             break;
-        stack->next = pool->top;
-        pool->top = stack;
+        stack->next = *end;
+        *end = stack;
+        end = &stack->next;
         pool->count++;
     }
     hyi_unlock(&s->lock);

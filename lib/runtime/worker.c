@@ -132,6 +132,7 @@ static inline bool takes_over(const struct hyi_worker *w,
 /* Puts a fiber that could not start where it is found first. */
 static void start_later(struct hyi_worker *w, struct hyi_fiber *f)
 {
+    w->plain = false;
     f->next = w->fixed_first;
     if (w->fixed_first == NULL)
         w->fixed_last = f;
@@ -331,46 +332,71 @@ __attribute__((noinline)) void hyi_leave_for_base(struct hyi_worker *w)
     hyi_leave_for(w, &w->base, NULL);
 }
 
-/* Nothing but ready fibers to choose from, in their order: no service due, no
-   unstarted fiber, no bound, no seed, nobody who looks on, none that roam. */
-static inline bool is_plain(const struct hyi_worker *w,
-                            const struct hyi_fiber *f)
+/* Nothing but ready fibers to choose from, in their order: no unstarted fiber,
+   no bound, no seed, nobody who looks on, none that roam. Whatever of these
+   comes to be takes "plain" back. */
+static inline bool is_plain(const struct hyi_worker *w)
 {
-    return w->tick > 1 && !w->special && !w->roams &&
-           !(f->flags & HY_FIBER_MIGRATE) && !hyi_fresh_any(w) &&
-           hyi_ready_count_own(&w->ready) != 0 &&
-           w->ready.spill_first == NULL &&
-           atomic_load_explicit(&w->inbox, memory_order_relaxed) == 0;
+    return !w->special && !w->roams && !hyi_fresh_any(w) &&
+           w->ready.spill_first == NULL;
 }
 
 /* Apart, so that a plain yield keeps no register for it. */
 static __attribute__((noinline)) void yield_slowly(struct hyi_worker *w,
                                                    struct hyi_fiber *f)
 {
+    struct hyi_fiber *next;
+
     if (hyi_roams(w, f)) {
         w->yielded = f;
         hyi_leave_for_base(w);
         return;
     }
     hyi_ready_push(w, f);
-    go(w, pick(w));
+    next = pick(w);
+    w->plain = is_plain(w);
+    go(w, next);
+}
+
+/* Takes the next and puts f into the room that it has left. */
+static inline struct hyi_fiber *take_turns(struct hyi_worker *w,
+                                           struct hyi_fiber *f)
+{
+    struct hyi_ready *q = &w->ready;
+    uint32_t head = hyi_index_of(&q->head), tail = hyi_index_of(&q->tail);
+    struct hyi_fiber *next = q->ring[head & q->mask];
+
+    w->tick--;
+    atomic_store_explicit(&q->head, head + 1, memory_order_relaxed);
+    hyi_prefetch_ahead(q, head + 1, tail);
+    if (next->woken) {
+        next->woken = false;
+        w->woken--;
+    }
+    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
+    q->ring[tail & q->mask] = f;
+    atomic_store_explicit(&q->tail, tail + 1, memory_order_relaxed);
+    return next;
 }
 
 void hyi_yield(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->current, *next;
-    struct hyi_ready *q = &w->ready;
 
-    if (HYI_UNLIKELY(!is_plain(w, f))) {
+    if (HYI_UNLIKELY(
+            w->tick <= 1 || !w->plain || (f->flags & HY_FIBER_MIGRATE) ||
+            hyi_ready_count_own(&w->ready) == 0 ||
+            atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0)) {
         yield_slowly(w, f);
         return;
     }
-    w->tick--;
-    next = hyi_ready_take(w);
-    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
-    q->ring[hyi_index_advance(&q->tail) & q->mask] =
-        f; /* into the room that next has left */
-    hyi_leave_for(w, next, NULL);
+    next = take_turns(w, f);
+    if (HYI_UNLIKELY(hyi_has_exceptions(w)))
+        hyi_hop_with_exceptions(w, next, NULL);
+    else if (HYI_UNLIKELY((f->flags | next->flags) & HYI_FIBER_SEEN_TO))
+        hyi_hop(w, next, NULL);
+    else
+        hyi_hop_plainly(w, next);
 }
 
 void hyi_worker_run(struct hyi_worker *w)
