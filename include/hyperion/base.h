@@ -45,6 +45,17 @@
 #define HY_API
 #endif
 
+/* Called through the table of addresses: of a shared library without a jump in
+   between, which costs a cycle; of a static one directly. */
+#if defined(__has_attribute)
+#if __has_attribute(noplt)
+#define HY_NO_PLT __attribute__((noplt))
+#endif
+#endif
+#ifndef HY_NO_PLT
+#define HY_NO_PLT
+#endif
+
 HY_BEGIN_DECLS
 
 /** The library's version, "major.minor.patch". Any thread, any signal handler.

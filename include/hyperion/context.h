@@ -50,7 +50,8 @@ HY_API int hy_context_make(hy_context *ctx, void *stack, size_t bytes,
  * Suspends the caller into *from and resumes *to, which must be suspended.
  * @return the value passed by the switch that resumes the caller.
  */
-HY_API void *hy_context_switch(hy_context *from, hy_context *to, void *value);
+HY_API HY_NO_PLT void *hy_context_switch(hy_context *from, hy_context *to,
+                                         void *value);
 
 /**
  * hy_context_switch for code that changes the floating-point environment: the
@@ -61,8 +62,8 @@ HY_API void *hy_context_switch(hy_context *from, hy_context *to, void *value);
  * Setting them costs as much as the switch itself. Both switches may be used on
  * one context.
  */
-HY_API void *hy_context_switch_fp_env(hy_context *from, hy_context *to,
-                                      void *value);
+HY_API HY_NO_PLT void *hy_context_switch_fp_env(hy_context *from,
+                                                hy_context *to, void *value);
 
 HY_END_DECLS
 
