@@ -200,10 +200,11 @@ int hy_ring_attach(hy_ring **out, void *memory, size_t bytes)
 
 /* --- the producer's side -------------------------------------------------- */
 
-static inline bool is_closed(const _Atomic uintptr_t *word)
+static inline bool is_closed(const hy_ring *ring)
 {
-    /* Relaxed: a close that is seen late is sorted out by hyi_ring_seal. */
-    return (atomic_load_explicit(word, memory_order_relaxed) &
+    /* Relaxed: a close that is seen late is sorted out by
+     * hyi_ring_attend_reader. */
+    return (atomic_load_explicit(&ring->reader, memory_order_relaxed) &
             HYI_RING_CLOSED) != 0;
 }
 
@@ -257,7 +258,7 @@ static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
     uint64_t tail = ring->producer.tail;
     int r = 0;
 
-    if (is_closed(&ring->reader))
+    if (is_closed(ring))
         return -EPIPE;
     hyi_ring_enter(&ring->producer.busy);
     if (is_overwriting(ring)) {
@@ -283,7 +284,7 @@ int hy_ring_push(hy_ring *ring, const void *item)
     struct hyi_ring_producer *p = &ring->producer;
     uint64_t tail = p->tail;
 
-    if (HYI_UNLIKELY(!p->quick || tail == p->limit || is_closed(&ring->reader)))
+    if (HYI_UNLIKELY(!p->quick || tail == p->limit || is_closed(ring)))
         return push_any(ring, item);
     memcpy(hyi_ring_word(ring, tail), item, sizeof(uint64_t));
     p->tail = ++tail;
@@ -336,7 +337,7 @@ size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
 {
     uint64_t tail = ring->producer.tail, room, done = 0;
 
-    if (count == 0 || is_closed(&ring->reader))
+    if (count == 0 || is_closed(ring))
         return 0;
     if (is_overwriting(ring))
         return overwrite_push_n(ring, items, count);
@@ -360,7 +361,7 @@ void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got)
     if (got != NULL)
         *got = 0;
     ring->producer.span = 0;
-    if (want == 0 || is_overwriting(ring) || is_closed(&ring->reader))
+    if (want == 0 || is_overwriting(ring) || is_closed(ring))
         return NULL;
     if (end > want)
         end = want;
@@ -419,7 +420,7 @@ static uint64_t find_items(hy_ring *ring, int *error)
             *error = 0;
             return c->seen - c->head;
         }
-        if (!is_closed(&ring->writer)) {
+        if (!hyi_ring_has_ended(ring)) {
             *error = -EAGAIN;
             return 0;
         }

@@ -174,6 +174,15 @@ uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail);
 /* The consumer has found a sleeper in writer. */
 void hyi_ring_attend_writer(hy_ring *ring);
 
+/* The consumer has found the ring empty: is it closed, too? Acquire: pairs with
+ * hy_ring_close, so that hyi_ring_seal sees what was pushed before the close. A
+ * membarrier orders the two as well, but not every ring has one. */
+static inline bool hyi_ring_has_ended(const hy_ring *ring)
+{
+    return (atomic_load_explicit(&ring->writer, memory_order_acquire) &
+            HYI_RING_CLOSED) != 0;
+}
+
 /* The consumer has found the ring empty and closed. True: it is drained, for
  * good. False: a push in flight has won, look again. */
 bool hyi_ring_seal(hy_ring *ring);

@@ -140,7 +140,7 @@ int hyi_ring_overwrite_pop(hy_ring *ring, void *item)
         c->head = skip_lost(ring, c->head, tail);
         c->seen = c->head;
         if (tail == c->head) {
-            if ((atomic_load(&ring->writer) & HYI_RING_CLOSED) == 0)
+            if (!hyi_ring_has_ended(ring))
                 return -EAGAIN;
             if (hyi_ring_seal(ring))
                 return -EPIPE;
