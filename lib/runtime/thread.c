@@ -157,5 +157,9 @@ uintptr_t hyi_thread_token_find(void)
         hyi_thread_token_known = (uintptr_t)t | HYI_TOKEN_THREAD;
     else
         hyi_thread_token_known = (uintptr_t)&opaque | HYI_TOKEN_FLAGS;
+    /* Release: pairs with the acquires of those who find the token in a mutex
+       (sync.c, waits.c), where no release stores it: they see a whole record.
+     */
+    atomic_thread_fence(memory_order_release);
     return hyi_thread_token_known;
 }
