@@ -164,9 +164,9 @@ static inline uint64_t enliven(hy_runtime *rt, struct hyi_fiber *f,
     atomic_store_explicit(&f->worker, to, memory_order_release);
     atomic_store_explicit(&f->switches, 0, memory_order_relaxed);
     atomic_store_explicit(&f->state, HY_FIBER_NEW, memory_order_relaxed);
-    /* Release: pairs with the acquires of hyi_fiber_lock and hy_fiber_each.
-       Either this sees a stop, or the stop's walk sees the fiber: the barrier
-       in hyi_cancel_all orders the store before the load. */
+    /* Release: pairs with the acquires of hyi_fiber_unlocked and
+       hyi_fiber_lock. Either this sees a stop, or the stop's walk sees the
+       fiber: the barrier in hyi_cancel_all orders the store before the load. */
     atomic_store_explicit(&f->life, life, memory_order_release);
     return hyi_fiber_id(rt, life).id;
 }
@@ -543,7 +543,8 @@ void hyi_cancel_all(hy_runtime *rt)
 
     for (size_t i = 0; i < used; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);
-        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+        /* Relaxed, as in hy_fiber_each: both look again, and acquire. */
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
 
         if (life & HYI_LIFE_LIVE)
             cancel(f, hyi_generation(life));
@@ -605,7 +606,7 @@ int hy_fiber_each(hy_runtime *rt,
     used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
     for (size_t i = 0; i < used && r == 0; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);
-        uint64_t life = atomic_load_explicit(&f->life, memory_order_acquire);
+        uint64_t life = atomic_load_explicit(&f->life, memory_order_relaxed);
         hy_fiber_info info = {.size = sizeof(info)};
         char name[HYI_NAME_BYTES] = "";
 

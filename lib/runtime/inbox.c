@@ -73,7 +73,9 @@ void hyi_post(struct hyi_fiber *f, unsigned reason)
     if (atomic_fetch_or_explicit(&f->posted, (uint8_t)reason,
                                  memory_order_acq_rel) != 0)
         return;
-    w = atomic_load_explicit(&f->worker, memory_order_seq_cst);
+    /* Any worker that it was at will do: take_post looks again. Acquire: what
+       has_thread looks at is of the time when the fiber was there. */
+    w = atomic_load_explicit(&f->worker, memory_order_acquire);
     put(w, (uintptr_t)f, &f->link);
     hyi_worker_kick(w);
     /* Partner: adopt in runtime.c. A poll that began meanwhile left this worker

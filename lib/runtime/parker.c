@@ -100,9 +100,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
         hyi_worker_next(w);
     if (until != HY_FOREVER) /* nothing, when another worker continues it */
         hyi_wheel_remove(&w->wheel, &f->timer);
-    /* Acquire: pairs with the release of a wake from this very thread or, by
-       way of the inbox, of another. */
-    atomic_thread_fence(memory_order_acquire);
+    /* No acquire: the wake came from this very thread, or through the inbox or
+       a deque, which acquire. */
     return -f->result;
 }
 

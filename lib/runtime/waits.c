@@ -78,7 +78,8 @@ static uintptr_t joined_by(const struct hyi_agent *a)
     f = id.id != 0 ? hyi_fiber_find(id, &rt) : NULL;
     if (f == NULL)
         return 0;
-    life = atomic_load_explicit(&f->life, memory_order_acquire);
+    /* Relaxed: whoever joins it has seen it alive, and published that. */
+    life = atomic_load_explicit(&f->life, memory_order_relaxed);
     return hyi_generation(life) == hyi_generation(id.id) &&
                    (life & HYI_LIFE_LIVE) != 0
                ? (uintptr_t)f
