@@ -72,6 +72,10 @@ typedef struct {
     __c11_atomic_fetch_and(object, value, memory_order_acq_rel)
 #define weaker_atomic_fetch_or(object, value)                                  \
     __c11_atomic_fetch_or(object, value, memory_order_acq_rel)
+#define weaker_atomic_fetch_add(object, value)                                 \
+    __c11_atomic_fetch_add(object, value, memory_order_acq_rel)
+#define weaker_atomic_fetch_sub(object, value)                                 \
+    __c11_atomic_fetch_sub(object, value, memory_order_acq_rel)
 #define weaker_atomic_compare_exchange_strong(object, expected, value)         \
     __c11_atomic_compare_exchange_strong(                                      \
         object, expected, value, memory_order_acq_rel, memory_order_acquire)

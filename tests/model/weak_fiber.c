@@ -12,6 +12,9 @@
  *      4           until a deadline    a canceller, the clock
  */
 #define WEAK_WORKERS 1
+#if WEAK_CASE == 3
+#define WEAK_SLEEPLESS
+#endif
 #include "weak_worker.h"
 
 static struct hyi_waiter *_Atomic slot;

@@ -7,6 +7,8 @@
  *      1           1                1, membarrier
  *      2           1                1, fences
  *      3           1, by a foreign thread, through the inbox
+ *      4           the same, and another worker has work: nobody is the last
+ * one
  */
 #define WEAK_WORKERS (WEAK_CASE == 3 ? 1 : 2)
 #if WEAK_CASE == 1
@@ -26,14 +28,15 @@ static void spawn(struct hyi_worker *w)
 
     atomic_init(&f->life, weak_life(1, 4));
     atomic_init(&f->state, HY_FIBER_NEW);
-    atomic_init(&f->worker, hyi_worker_for(&weak_rt, w, -1));
+    atomic_init(&f->worker, WEAK_CASE == 4 ? &weak_worker[0]
+                                           : hyi_worker_for(&weak_rt, w, -1));
     given = 1;
     hyi_worker_spawned(&weak_rt, w, f);
 }
 
 static void *spawner(void *unused)
 {
-    if (WEAK_CASE == 3) {
+    if (WEAK_CASE >= 3) {
         weak_begin(1);
         spawn(NULL);
     } else {
@@ -68,7 +71,7 @@ int main(void)
     weak_rt.need_fence = WEAK_CASE != 1;
     weak_rt.spawns_slowly = weak_rt.need_fence;
     pthread_create(&t[0], NULL, spawner, NULL);
-    pthread_create(&t[1], NULL, worker, (void *)(WEAK_CASE == 3 ? 0l : 1l));
+    pthread_create(&t[1], NULL, worker, (void *)(WEAK_CASE >= 3 ? 0l : 1l));
     pthread_join(t[0], NULL);
     pthread_join(t[1], NULL);
     assert(given == 2);

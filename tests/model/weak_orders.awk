@@ -6,6 +6,8 @@
 #   awk -v names=1 -f weak_orders.awk FILE...    file, function, and its tokens
 #                                                without comments and blanks, of
 #                                                each that has atomics or waits
+#   awk -v names=1 -v whole=1 -f weak_orders.awk FILE...
+#                                                file, "*", and all its tokens
 #   awk -v target=FUNCTION -v number=N -v weaker=ORDER -f weak_orders.awk FILE
 #                                                the file with that one weakened
 #
@@ -59,6 +61,8 @@ function plain(line,    at) {
 }
 
 function finish() {
+    if (whole)
+        return
     if (name != "" && names && text ~ shared)
         print FILENAME, name, text
     name = text = call = ""
@@ -100,7 +104,22 @@ function scan(line,    rest, at, token, ones, n, i) {
     call = call rest
 }
 
-FNR == 1 { finish(); in_comment = 0 }
+FNR == 1 {
+    finish()
+    in_comment = 0
+    if (whole && file != "")
+        print file, "*", text
+    if (whole)
+        text = ""
+    file = FILENAME
+}
+
+whole {
+    line = plain($0)
+    gsub(/[ \t\\]/, "", line)
+    text = text line
+    next
+}
 
 {
     line = plain($0)
@@ -125,6 +144,8 @@ FNR == 1 { finish(); in_comment = 0 }
 
 END {
     finish()
+    if (whole)
+        print file, "*", text
     if (weaker != "" && !changed)
         exit 1
 }

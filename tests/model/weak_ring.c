@@ -12,15 +12,27 @@
  *      7           push, close         pop_wait until end    membarrier
  *      8           push                pop until end         a third one closes
  *      9           push 3              pop 2                 overwrites 2 slots
+ *      10          push 3              pop 2                 the same, 4 bytes
+ *      11          push, close         pop until end         overwrites 2 slots
+ *      12          makes the ring      attaches to it
+ *      13          push, close         pop until end         fences
  */
-#define IS_FENCED (WEAK_CASE == 4 || WEAK_CASE == 5)
-#if WEAK_CASE == 2 || WEAK_CASE == 6 || WEAK_CASE == 7 || WEAK_CASE == 8
+#define IS_FENCED (WEAK_CASE == 4 || WEAK_CASE == 5 || WEAK_CASE == 13)
+#if WEAK_CASE == 11 || WEAK_CASE == 2 || WEAK_CASE == 6 || WEAK_CASE == 7 ||   \
+    WEAK_CASE == 8
 #define WEAK_INTERRUPTS 2 /* by thread 1, the consumer */
 #elif WEAK_CASE == 3
 #define WEAK_INTERRUPTS 1 /* by thread 0, the producer */
 #endif
-#define WEAK_OTHERS 2
+#define WEAK_OTHERS   2
+#define IS_OVERWRITER (WEAK_CASE >= 9 && WEAK_CASE <= 11)
 #include "weak.h"
+
+#undef memcpy /* items of four bytes lie in a word, too */
+#define memcpy(to, from, bytes)                                                \
+    (assert((bytes) == 8 || (bytes) == 4),                                     \
+     *(uint64_t *)(void *)(to) = *(const uint64_t *)(const void *)(from))
+#define memset(ring, zero, bytes) ((void)(ring)) /* as it begins */
 
 #include "../../lib/base/park.c"
 #include "../../lib/ring/ring.c"
@@ -62,11 +74,11 @@ static const struct hyi_parker parker = {hyi_os_now, parker_init, parker_park};
 static void init(void)
 {
     ring->mask = CAPACITY - 1;
-    ring->item_bytes = sizeof(uint64_t);
-    ring->stride = WEAK_CASE == 9 ? 16 : 8;
+    ring->item_bytes = WEAK_CASE == 10 ? 4 : sizeof(uint64_t);
+    ring->stride = IS_OVERWRITER ? 16 : 8;
     ring->lag = 1;
-    ring->flags = WEAK_CASE == 9 ? HY_RING_OVERWRITE : 0;
-    ring->producer.limit = WEAK_CASE == 9 ? 0 : CAPACITY;
+    ring->flags = IS_OVERWRITER ? HY_RING_OVERWRITE : 0;
+    ring->producer.limit = IS_OVERWRITER ? 0 : CAPACITY;
     ring->producer.fenced = ring->consumer.fenced = IS_FENCED;
     ring->producer.quick = ring->consumer.quick =
         hyi_ring_is_quick(ring, IS_FENCED);
@@ -103,10 +115,14 @@ static void *producer(void *unused)
 #elif WEAK_CASE == 3 || WEAK_CASE == 5
     item = 2;
     assert(hy_ring_push_wait(ring, &item, HY_FOREVER) == 0);
-#elif WEAK_CASE == 7
+#elif WEAK_CASE == 7 || WEAK_CASE == 11 || WEAK_CASE == 13
     push(item);
     hy_ring_close(ring);
-#elif WEAK_CASE == 9
+#elif WEAK_CASE == 12
+    ring->mask = ring->item_bytes = ring->stride = 0;
+    fill(ring, &(hy_ring_options){.capacity = CAPACITY, .item_bytes = 8},
+         sizeof(memory), 8);
+#elif WEAK_CASE == 9 || WEAK_CASE == 10
     for (; item <= 3; item++)
         push(item);
 #else
@@ -144,6 +160,17 @@ static void *consumer(void *unused)
     r = hy_ring_pop_wait(ring, &item, HY_FOREVER);
     assert(r == 0 || r == -EPIPE);
     popped = r == 0;
+#elif WEAK_CASE == 11 || WEAK_CASE == 13
+    for (int i = 0; i < 2 && (r = hy_ring_pop(ring, &item)) != -EPIPE; i++)
+        popped += r == 0;
+    assert(r != -EPIPE || popped == 1);
+#elif WEAK_CASE == 12
+    hy_ring *attached;
+
+    r = hy_ring_attach(&attached, ring, sizeof(memory));
+    assert(r == 0 || r == -EBADMSG);
+    if (r == 0)
+        assert(attached->mask == CAPACITY - 1 && attached->stride == 8);
 #else
     for (int i = 0; i < 2; i++)
         if (hy_ring_pop(ring, &item) == 0) {
@@ -170,7 +197,8 @@ int main(void)
 
     uint64_t item = 1;
 
-    init();
+    if (WEAK_CASE != 12)
+        init();
     if (WEAK_CASE == 3 || WEAK_CASE == 5)
         push(item); /* full */
     pthread_create(&t[n++], NULL, producer, NULL);

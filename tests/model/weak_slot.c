@@ -12,9 +12,12 @@
  *      6           spawns                    a stop: fences
  *      7           spawns                    a stop: membarrier
  *      8           spawns                    a cancel at once
+ *      9           as 5, and the fiber was ready there, and roams
+ *      10          is late with its wake     has stolen it meanwhile: the fiber
+ *                                            waits for that wake there
  */
 #define WEAK_TABLE   4 /* slots */
-#define WEAK_WORKERS (WEAK_CASE > 4 && WEAK_CASE < 8 ? 2 : 1)
+#define WEAK_WORKERS (WEAK_CASE > 4 && WEAK_CASE != 8 ? 2 : 1)
 #if WEAK_CASE == 7
 #define WEAK_INTERRUPTS 2 /* by thread 1, which stops */
 #define WEAK_OTHERS     2
@@ -29,6 +32,7 @@ static struct hyi_fiber *f;
 static hy_fiber handle;
 static int given; /* not atomic: what the fiber did before its end */
 static _Atomic bool finished;
+static struct hyi_waiter *waiter;
 
 static void slot_init(void)
 {
@@ -59,8 +63,14 @@ static void *owner(void *unused)
         assert(hy_fiber_spawn(&weak_rt, entry, NULL, NULL, NULL) == 0);
         hyi_worker_service(w);
     }
-#elif WEAK_CASE == 5
-    while (atomic_load(&w->inbox) == NULL && !atomic_load(&finished))
+#elif WEAK_CASE == 10
+    w->current = &w->base;
+    given = 1;
+    hyi_wake(waiter);
+    if (w->ready.ring != NULL)
+        free(w->ready.ring);
+#elif WEAK_CASE == 5 || WEAK_CASE == 9
+    while (atomic_load(&w->inbox) == 0 && !atomic_load(&finished))
         ;
     hyi_worker_service(w);
 #else
@@ -92,7 +102,7 @@ static void *canceller(void *unused)
 
     weak_begin(2);
     r = hy_fiber_cancel(handle);
-    assert(r == 0 || (WEAK_CASE != 5 && r == -ESRCH));
+    assert(r == 0 || (WEAK_CASE != 5 && WEAK_CASE != 9 && r == -ESRCH));
     if (WEAK_CASE == 8 && r == 0)
         assert((f->life & HYI_LIFE_CANCELLED) != 0);
     weak_end();
@@ -110,22 +120,30 @@ static void *reader(void *unused)
     return unused;
 }
 
-/* Steals the fiber, gives it a stack, runs it: it parks, and is cancelled. */
+/* Steals the fiber, gives it a stack if it has none, runs it: it parks, and is
+   cancelled, or woken by who has claimed it before. */
 static void *stealer(void *unused)
 {
     static struct hyi_stack stack;
     struct hyi_worker *w = &weak_worker[1];
-    struct hyi_waiter waiter;
+    struct hyi_waiter mine;
 
     weak_worker_begin(1);
     w->current = &w->base;
     assert(steal(w) && pick(w) == f);
-    settle(w, f, &stack, (const char *)&stack);
+    if (WEAK_CASE == 5)
+        settle(w, f, &stack, (const char *)&stack);
     atomic_store_explicit(&f->state, HY_FIBER_RUNNING, memory_order_relaxed);
     w->current = f;
-    hyi_waiter_init(&waiter, HYI_WAIT_SLEEP);
-    assert(hyi_park(&waiter, HY_FOREVER) == -ECANCELED);
-    atomic_store(&finished, true);
+    if (WEAK_CASE == 10) {
+        hyi_park_claimed(waiter);
+        assert(given == 1);
+        free(waiter);
+    } else {
+        hyi_waiter_init(&mine, HYI_WAIT_SLEEP);
+        assert(hyi_park(&mine, HY_FOREVER) == -ECANCELED);
+        atomic_store(&finished, true);
+    }
     weak_end();
     return unused;
 }
@@ -148,10 +166,19 @@ static void init(void)
         f->name[0] = 'f';
     }
     if (WEAK_CASE == 5) {
-        atomic_store(&weak_worker[0].inbox, NULL);
+        atomic_store(&weak_worker[0].inbox, 0);
         assert(hyi_deque_push(&weak_worker[0].deque, f, 0) == 0);
     }
-    if (WEAK_CASE > 5) {
+    if (WEAK_CASE >= 9) {
+        f->flags = HY_FIBER_MIGRATE;
+        atomic_init(&f->state, HY_FIBER_READY);
+        assert(hyi_deque_push(&weak_worker[0].roaming, f, 0) == 0);
+        waiter = malloc(sizeof(*waiter));
+        hyi_waiter_init(waiter, HYI_WAIT_SLEEP); /* has given up */
+        waiter->wake = hyi_wake_fiber;
+        waiter->sleeper = f;
+    }
+    if (WEAK_CASE > 5 && WEAK_CASE < 9) {
         weak_rt.need_fence = WEAK_CASE == 6;
         weak_rt.spawns_slowly = weak_rt.need_fence;
         atomic_init(&f->worker, NULL);
@@ -175,9 +202,9 @@ int main(void)
         pthread_create(&t[n++], NULL, weak_clock, NULL);
     if (WEAK_CASE == 4)
         pthread_create(&t[n++], NULL, reader, NULL);
-    if (WEAK_CASE == 3 || WEAK_CASE == 5 || WEAK_CASE == 8)
+    if (WEAK_CASE == 3 || WEAK_CASE == 5 || WEAK_CASE == 8 || WEAK_CASE == 9)
         pthread_create(&t[n++], NULL, canceller, NULL);
-    if (WEAK_CASE == 5)
+    if (WEAK_CASE == 5 || WEAK_CASE >= 9)
         pthread_create(&t[n++], NULL, stealer, NULL);
     if (WEAK_CASE == 6 || WEAK_CASE == 7)
         pthread_create(&t[n++], NULL, stopper, NULL);

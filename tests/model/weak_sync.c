@@ -12,6 +12,8 @@
  *      6   event: set, wait; the woken one frees the event
  *      7   wait group: two done, one waits
  *      8   mutexes a, b and b, a: one call alone is refused
+ *      9   one makes a mutex, waits for it, frees it; another walks past
+ *      10  one, new as a thread, locks a mutex; another waits for it
  */
 #define WEAK_LOCK
 #include "weak.h"
@@ -22,7 +24,19 @@
 #include "../../lib/runtime/waits.c"
 
 struct hyi_process hyi_process;
+#if WEAK_CASE == 10
+/* The first block's first record is all that is made. */
+#define memset(to, zero, bytes)                                                \
+    (atomic_init(&b->record[0].agent.waits, 0),                                \
+     atomic_init(&b->record[0].agent.joined, 0), b->record[0].locals = NULL,   \
+     b->record[0].exits = 0)
+#define pthread_key_create(key, function) (*(key) = 1, (void)(function), 0)
+#define pthread_key_delete(key)           ((void)(key))
+#define pthread_setspecific(key, value)   ((void)(key), (void)(value), 0)
+#include "../../lib/runtime/thread.c"
+#else
 _Thread_local uintptr_t hyi_thread_token_known;
+#endif
 _Thread_local struct hyi_worker *hyi_worker_self;
 static struct hyi_thread thread_record[3];
 static pthread_mutex_t confirming;
@@ -47,14 +61,17 @@ int hy_fiber_check(void)
 static void begin(unsigned self)
 {
     weak_begin(self);
+    if (WEAK_CASE == 10 && self == 0)
+        return;
     hyi_thread_token_known =
         (uintptr_t)&thread_record[self] |
-        (WEAK_CASE == 8 ? HYI_TOKEN_THREAD : HYI_TOKEN_FLAGS);
+        (WEAK_CASE >= 8 ? HYI_TOKEN_THREAD : HYI_TOKEN_FLAGS);
 }
 
 static hy_mutex *m; /* and whatever else the case is about */
 static hy_mutex other;
 static int data, left;
+static struct object *_Atomic made;
 
 static void lock(hy_mutex *mutex)
 {
@@ -76,6 +93,20 @@ static void counted(void)
     unlock(m);
     if (last)
         free(m);
+}
+
+/* A mutex of the second thread, for which this one waits. */
+static void make_and_wait(void)
+{
+    struct object *o = malloc(sizeof(*o));
+
+    atomic_init(&o->value, (uintptr_t)&thread_record[1] | HYI_TOKEN_THREAD);
+    atomic_init(&o->queue.lock.word, 0);
+    o->queue.first = o->queue.last = NULL;
+    atomic_store_explicit(&made, o, memory_order_release);
+    lock((hy_mutex *)o);
+    unlock((hy_mutex *)o);
+    free(o);
 }
 
 static void *first(void *unused)
@@ -110,6 +141,11 @@ static void *first(void *unused)
     assert(hy_wait_group_wait((hy_wait_group *)m, HY_FOREVER) == 0);
     assert(data == 1 && left == 1);
     free(m);
+#elif WEAK_CASE == 9
+    make_and_wait();
+#elif WEAK_CASE == 10
+    lock(m);
+    unlock(m);
 #else
     lock(m);
     r = hy_mutex_lock(&other, HY_FOREVER);
@@ -156,6 +192,15 @@ static void *second(void *unused)
 #elif WEAK_CASE == 7
     data = 1;
     assert(hy_wait_group_done((hy_wait_group *)m) == 0);
+#elif WEAK_CASE == 9
+    struct object *o;
+
+    while ((o = atomic_load_explicit(&made, memory_order_acquire)) == NULL)
+        ;
+    unlock((hy_mutex *)o);
+#elif WEAK_CASE == 10
+    lock(m);
+    unlock(m);
 #else
     lock(&other);
     r = hy_mutex_lock(m, HY_FOREVER);
@@ -174,15 +219,19 @@ static void *second(void *unused)
 static void *third(void *unused)
 {
     begin(2);
+#if WEAK_CASE == 9
+    hyi_waits_next((uintptr_t)&thread_record[0] | HYI_TOKEN_THREAD);
+#else
     left = 1;
     assert(hy_wait_group_done((hy_wait_group *)m) == 0);
+#endif
     weak_end();
     return unused;
 }
 
 static bool has_third(void)
 {
-    return WEAK_CASE == 7;
+    return WEAK_CASE == 7 || WEAK_CASE == 9;
 }
 
 static bool has_clock(void)

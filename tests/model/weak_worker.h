@@ -93,6 +93,26 @@ void hyi_observe_steal(struct hyi_worker *w, const struct hyi_fiber *f)
     (void)f;
 }
 
+/* What a scenario has a worker do before it looks for something to run. */
+#ifndef WEAK_BASE
+#define WEAK_BASE(w) ((void)(w))
+#endif
+
+/* And when there is nothing: it lies down or, with WEAK_SLEEPLESS, where that
+   would take too long, waits for a post. */
+static bool weak_idle(struct hyi_worker *w)
+{
+#ifdef WEAK_SLEEPLESS
+    weak_be_quiet();
+    while (atomic_load_explicit(&w->inbox, memory_order_relaxed) == 0)
+        ;
+    weak_be_back();
+    return true;
+#else
+    return hyi_worker_idle(w);
+#endif
+}
+
 static void weak_hop(void **from, void *to, void *(*main)(void))
 {
     struct hyi_worker *w = hyi_worker_self;
@@ -102,8 +122,9 @@ static void weak_hop(void **from, void *to, void *(*main)(void))
     assert(main == NULL);
     if (w->current != &w->base)
         return;
+    WEAK_BASE(w);
     while ((f = pick(w)) == NULL)
-        assert(hyi_worker_idle(w));
+        assert(weak_idle(w));
     assert(from == &f->sp);
     go(w, f);
 }
@@ -116,7 +137,7 @@ static uint64_t weak_life(uint64_t generation, uint64_t index)
 
 #ifdef WEAK_TABLE
 /* Zero, field by field: GenMC tells apart how memory was written. */
-static void weak_slot_init(struct hyi_fiber *f)
+static void weak_slot_init(struct hyi_fiber *f, uint64_t index)
 {
     f->sp = NULL;
     atomic_init(&f->waiter, NULL);
@@ -132,7 +153,7 @@ static void weak_slot_init(struct hyi_fiber *f)
     atomic_init(&f->posted, 0);
     atomic_init(&f->wait, 0);
     f->error = 0;
-    atomic_init(&f->life, weak_life(1, (uint64_t)(f - weak_fiber)));
+    atomic_init(&f->life, weak_life(1, index));
     f->joiners = NULL;
     f->link = 0;
     f->next = NULL;
@@ -150,7 +171,7 @@ static void weak_runtime_init(void)
 #ifdef WEAK_TABLE
     weak_fiber = aligned_alloc(HYI_LINE_BYTES, segment_bytes(0));
     for (int i = 0; i < WEAK_TABLE; i++)
-        weak_slot_init(&weak_fiber[i]);
+        weak_slot_init(&weak_fiber[i], (uint64_t)i);
     atomic_init(&weak_rt.table[0], weak_fiber);
     atomic_init(&hyi_process.runtime[0], &weak_rt);
     weak_rt.fibers_max = HYI_FIBERS_MOST;
