@@ -140,8 +140,9 @@ build_one() { # MODEL:CASE
 }
 
 # tries FILE FUNCTION NUMBER WEAKER: the scenarios that reach the function, or all
-# if it is a macro: the one first that caught the order the last time, then the
-# smallest; behind a "big" those that are tried on orders without a reason alone.
+# if it is a macro: the one first that caught the order the last time, then those
+# of the file's name, then the smallest. Behind a "more": those that are tried on
+# orders without a reason alone, the big ones and all but ten.
 tries() {
     # shellcheck disable=SC2086 # a list
     (cd "$WEAK_BASES" && grep -lE "^define .*@$2\\(" -- *:*[0-9]) >"$copy/reach" ||
@@ -152,10 +153,20 @@ tries() {
         $2 == file && $3 == name && $4 == number && $6 == to &&
             $7 !~ /^kept/ { split($7, by, ":"); last = by[1] ":" by[2] }
         END {
-            print 4000, "big"
-            for (s in reach)
-                print s == last ? -1 : s in size ? size[s] : 1, s
-        }' "$copy/reach" "$transcript" | sort -n | cut -d' ' -f2
+            base = file
+            sub(/.*\//, "", base)
+            for (s in reach) {
+                n = s in size ? size[s] : 1
+                own = index(base, substr(s, 1, index(s, ":") - 1)) == 1
+                class = s == last ? 0 : n > 4000 ? 3 : own ? 1 : 2
+                print class, n, s
+            }
+        }' "$copy/reach" "$transcript" | sort -n -k 1,1 -k 2,2 |
+        awk '!more && ($1 == 3 || ($1 == 2 && ++others > 10)) {
+                print "more"
+                more = 1
+            }
+            { print $3 }'
 }
 
 # A copy of what the models read.
@@ -178,7 +189,7 @@ weaken_one() {
     reason=$(kept "$1" "$2" "$3" "$to")
     for scenario in $(tries "$1" "$2" "$3" "$to"); do
         case $reason in "kept: of a failed exchange"*) break ;; esac
-        if [ "$scenario" = big ]; then
+        if [ "$scenario" = more ]; then
             [ "$reason" = "NOT CAUGHT" ] && continue || break
         fi
         build "$copy" "$scenario" "$copy/program" || exit 1
