@@ -39,8 +39,9 @@ lib/runtime/deque.h lib/runtime/core.h lib/runtime/queues.h lib/runtime/queues.c
 lib/runtime/inbox.c lib/runtime/parker.c lib/runtime/hop.h lib/runtime/hop.c
 lib/runtime/worker.c lib/runtime/idle.c
 lib/runtime/table.c lib/runtime/fiber.c lib/runtime/waits.h lib/runtime/waits.c
-lib/runtime/thread.c lib/runtime/sync.c lib/runtime/chan.c lib/ring/ring_layout.h lib/ring/ring.c
-lib/ring/ring_wait.c lib/ring/ring_overwrite.c include/hyperion/inline/ring.h"
+lib/runtime/thread.c lib/runtime/sync.c lib/runtime/chan.c
+lib/ring/ring_layout.h lib/ring/ring.c lib/ring/ring_wait.c lib/ring/ring_overwrite.c
+include/hyperion/inline/ring.h"
 
 # Files that the scenarios drive, for what is in the others.
 driven="lib/runtime/runtime.c"
@@ -185,7 +186,7 @@ weaken_one() {
         -f "$here/weak_orders.awk" "$top/$1" >"$copy/$1"
     token=$(echo "$4" | sed 's/memory_order_//; s/__ATOMIC_//; s/($//')
     to=$(echo "$5" | sed 's/memory_order_//; s/__ATOMIC_//; s/default/weaker/')
-    caught= unfinished=
+    caught='' unfinished=''
     reason=$(kept "$1" "$2" "$3" "$to")
     for scenario in $(tries "$1" "$2" "$3" "$to"); do
         case $reason in "kept: of a failed exchange"*) break ;; esac
@@ -278,6 +279,7 @@ run() { # [MODEL:CASE...]
     printf '%s\n' "$@" | each run_one
 }
 
+# shellcheck disable=SC2120 # from the command line
 weaken() { # [FILE | FILE:FUNCTION...]
     WEAK_BASES=$scratch/bases
     export WEAK_BASES
