@@ -390,6 +390,7 @@ void hyi_yield(struct hyi_worker *w)
         yield_slowly(w, f);
         return;
     }
+    HYI_DEBUG(is_plain(w)); /* whoever changed that has taken plain back */
     next = take_turns(w, f);
     if (HYI_UNLIKELY(hyi_has_exceptions(w)))
         hyi_hop_with_exceptions(w, next, NULL);

@@ -784,6 +784,66 @@ HY_TEST(runtime, want_of_memory_leaves_errno)
     run_to_the_end(rt);
 }
 
+/* The ring of those that are ready has room for 64 at first. */
+enum { WOKEN = 300 };
+
+static struct {
+    hy_event event;
+    int waiting, woken;
+    bool in_order;
+} crowd;
+
+static void wait_in_crowd(void *arg)
+{
+    int me = crowd.waiting++;
+
+    (void)arg;
+    HY_CHECK_EQ(hy_event_wait(&crowd.event, HY_FOREVER), 0);
+    crowd.in_order = crowd.in_order && crowd.woken == me;
+    crowd.woken++;
+    hy_fiber_yield();
+    hy_fiber_yield();
+}
+
+static void yield_till_all_are_woken(void *arg)
+{
+    (void)arg;
+    while (crowd.woken < WOKEN)
+        hy_fiber_yield();
+}
+
+static void wake_crowd(void *arg)
+{
+    int before = *(const int *)arg;
+
+    while (crowd.waiting < WOKEN || before-- > 0)
+        hy_fiber_yield();
+    hy_fail_from(HY_FAIL_MALLOC, 1, ENOMEM);
+    HY_CHECK_EQ(hy_event_set(&crowd.event), 0);
+    yield_till_all_are_woken(NULL);
+}
+
+/* Whatever yields came before. */
+HY_TEST(runtime, no_memory_for_all_that_are_ready_loses_none)
+{
+    for (int before = 0; before < 40; before++) {
+        hy_runtime *rt = make(.workers = 1);
+
+        memset(&crowd, 0, sizeof(crowd));
+        crowd.in_order = true;
+        for (int i = 0; i < WOKEN; i++)
+            spawn(rt, wait_in_crowd, NULL);
+        spawn(rt, wake_crowd, &before);
+        spawn(rt, yield_till_all_are_woken, NULL);
+        HY_CHECK_EQ(hy_runtime_run(rt), 0);
+        HY_CHECK(hy_fail_hits() > 0);
+        hy_fail_none();
+        HY_CHECK_EQ(crowd.woken, WOKEN);
+        HY_CHECK(crowd.in_order);
+        HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    }
+}
+
 /* Where memory is locked, a runtime's slots cannot be given back. */
 HY_TEST(runtime, slots_that_cannot_be_given_back_are_clean_all_the_same)
 {
