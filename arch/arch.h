@@ -265,10 +265,15 @@ static inline void hy_arch_fp_env_save(struct hy_arch_fp_env *env)
 static inline void hy_arch_fp_env_load(const struct hy_arch_fp_env *env)
 {
 #if !defined(HY_NO_ASM) && defined(__x86_64__)
-    __asm__ volatile("ldmxcsr %0\n"
-                     "fldcw %1"
-                     :
-                     : "m"(env->control), "m"(env->x87));
+    uint16_t now;
+
+    __asm__ volatile("ldmxcsr %1\n"
+                     "fnstcw %0"
+                     : "=m"(now)
+                     : "m"(env->control));
+    if (__builtin_expect(now != env->x87,
+                         0)) /* a load is dear, a look is not */
+        __asm__ volatile("fldcw %0" : : "m"(env->x87));
 #elif !defined(HY_NO_ASM) && defined(__aarch64__)
     __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)env->control));
 #else
