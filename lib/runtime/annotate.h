@@ -47,6 +47,14 @@ enum { HYI_NOTES = 0 };
 #define HYI_NOT_INSTRUMENTED
 #endif
 
+/* For what it calls: inlined into it, the tools would not see what that does,
+   not even its atomics. */
+#if defined(HYI_ASAN) || defined(HYI_TSAN)
+#define HYI_INSTRUMENTED __attribute__((noinline))
+#else
+#define HYI_INSTRUMENTED inline
+#endif
+
 #if defined(HYI_ASAN)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

@@ -461,7 +461,8 @@ static inline bool finish(struct hyi_worker *w, struct hyi_fiber *f,
 }
 
 /* The next unstarted fiber takes over this very stack, if it is like it. */
-static inline bool take_over(struct hyi_worker *w, struct hyi_fiber *next)
+static HYI_INSTRUMENTED bool take_over(struct hyi_worker *w,
+                                       struct hyi_fiber *next)
 {
     unsigned class = w->last.class;
     struct hyi_stack *stack = w->in_hand;
@@ -509,7 +510,7 @@ static __attribute__((noinline)) void check_end(struct hyi_fiber *f)
 /* Ends the current fiber and gives the next, or NULL for the base. The slot of
    one that has ended may be in use again at once: from here on the worker's
    "last" stands for it. */
-static inline struct hyi_fiber *end_current(struct hyi_worker *w)
+static HYI_INSTRUMENTED struct hyi_fiber *end_current(struct hyi_worker *w)
 {
     struct hyi_fiber *f = w->current, *next = NULL;
     struct hyi_stack *stack =
@@ -561,8 +562,8 @@ after_entry(struct hyi_worker *w, const struct hyi_fiber *f,
 /* The usual end of one that a join has begun: it has nothing but its slot and
    its stack, and who joins it goes on, if he still waits. Gives where, or NULL:
    then nothing is done. */
-static inline void *end_straight(struct hyi_worker *w, struct hyi_fiber *f,
-                                 struct hyi_stack *stack)
+static HYI_INSTRUMENTED void *
+end_straight(struct hyi_worker *w, struct hyi_fiber *f, struct hyi_stack *stack)
 {
     struct hyi_waiter *waiter = stack->starter;
     struct hyi_stack_pool *pool = &w->pool[f->class];
@@ -586,12 +587,12 @@ static inline void *end_straight(struct hyi_worker *w, struct hyi_fiber *f,
     hyi_count(&w->switches);
     *w->errno_at = next->error;
     w->current = next;
-    hyi_hop_note_leave(w, NULL, &w->last, next, true);
     return next->sp;
 }
 
 /* Who is continued when the last fiber of a stack has ended. */
-static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
+static HYI_INSTRUMENTED void *leave_stack(struct hyi_worker *w,
+                                          struct hyi_fiber *next)
 {
     /* Starting it here might take the stack that this runs on: the base does.
      */
@@ -603,7 +604,6 @@ static void *leave_stack(struct hyi_worker *w, struct hyi_fiber *next)
         next = &w->base;
     hyi_see_depth(next);
     hyi_turn_to(w, &w->last, next);
-    hyi_hop_note_leave(w, NULL, &w->last, next, true);
     return next->sp;
 }
 
@@ -633,6 +633,7 @@ HYI_NOT_INSTRUMENTED void *hyi_fiber_main(void)
         pthread_exit(NULL); /* a child of fork has no other thread */
     if (sp == NULL)
         sp = leave_stack(w, next);
+    hyi_hop_note_leave(w, NULL, &w->last, w->current, true);
     if (HY_ARCH_THREADS)
         hyi_worker_forget();
     return sp;
