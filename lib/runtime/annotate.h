@@ -64,6 +64,19 @@ enum { HYI_NOTES = 0 };
 #endif
 
 /* What a tool knows a stack by; no bytes without one. */
+/* Zero in memory that others find by way of a fence, which TSan does not know:
+   for it by atomic stores, which it takes for no race. bytes: of whole words.
+ */
+#if defined(HYI_TSAN)
+static inline void hyi_zero(void *memory, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++)
+        __atomic_store_n((uint64_t *)memory + i, 0, __ATOMIC_RELAXED);
+}
+#else
+#define hyi_zero(memory, bytes) memset((memory), 0, (bytes))
+#endif
+
 struct hyi_stack_note {
 #if defined(HYI_ASAN)
     const void *low;

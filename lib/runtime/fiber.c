@@ -267,6 +267,7 @@ int hy_fiber_spawn(hy_runtime *rt, void (*entry)(void *), void *arg,
     if (out != NULL)
         out->id = id;
     hyi_count(&w->spawned);
+    w->plain = false; /* or yields would pass it by */
     if (HYI_UNLIKELY(
             rt->spawns_slowly ||
             atomic_load_explicit(&rt->stop, memory_order_relaxed) != 0 ||

@@ -224,10 +224,16 @@ void hyi_worker_redirect(struct hyi_worker *w)
 
     while (letter != 0) {
         struct hyi_fiber *f = fiber_of(letter);
+        uintptr_t wake = letter & WAKE ? letter & ~(uintptr_t)LAST : 0;
+        uintptr_t *link = link_of(letter);
         unsigned reasons;
 
-        HYI_ASSERT(!(letter & WAKE)); /* nobody is parked here */
-        letter = letter & LAST ? 0 : f->link;
+        letter = letter & LAST ? 0 : *link;
+        if (HYI_UNLIKELY(wake != 0)) { /* this is late: it has a thread again */
+            put(w, wake, link);
+            hyi_worker_kick(w);
+            continue;
+        }
         reasons = atomic_exchange_explicit(&f->posted, 0, memory_order_acq_rel);
         if (reasons & HYI_POST_SPAWN)
             atomic_store_explicit(&f->worker, &w->rt->worker[0],

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "annotate.h"
 #include "process.h"
 
 enum {
@@ -106,7 +107,7 @@ static struct hyi_thread *take(void)
     b = aligned_alloc(HYI_LINE_BYTES, sizeof(*b));
     if (b == NULL)
         return NULL;
-    memset((void *)b, 0, sizeof(*b));
+    hyi_zero((void *)b, sizeof(*b));
     t = &b->record[0];
     atomic_init(&t->in_use, true);
     b->next = first;

@@ -73,6 +73,54 @@ HY_TEST(runtime, no_fiber_runs_ahead_of_a_crowd)
     HY_CHECK(widest_lead <= 3);
 }
 
+static unsigned begun;
+static bool all_spawned;
+
+static void count_begun(void *arg)
+{
+    (void)arg;
+    begun++;
+}
+
+/* Whatever yields came before. Two yields: now and then those that are ready
+   are first. */
+static void spawn_between_yields(void *arg)
+{
+    const hy_fiber_options *o = arg;
+
+    for (unsigned yields = 0; yields < 70; yields++) {
+        for (unsigned i = 0; i < yields; i++)
+            hy_fiber_yield();
+        begun = 0;
+        HY_CHECK_EQ(hy_fiber_spawn(NULL, count_begun, NULL, o, NULL), 0);
+        hy_fiber_yield();
+        hy_fiber_yield();
+        HY_CHECK_EQ(begun, 1);
+    }
+    all_spawned = true;
+}
+
+static void yield_until_spawned(void *arg)
+{
+    (void)arg;
+    while (!all_spawned)
+        hy_fiber_yield();
+}
+
+HY_TEST(runtime, a_yield_lets_a_new_fiber_start)
+{
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
+
+    for (o.worker = 0; o.worker <= 2; o.worker++) {
+        hy_runtime *rt = make(.workers = 1);
+
+        all_spawned = false;
+        spawn(rt, spawn_between_yields, o.worker <= 1 ? &o : NULL);
+        spawn(rt, yield_until_spawned, NULL);
+        run_to_the_end(rt);
+    }
+}
+
 HY_TEST(runtime, an_empty_runtime_ends_at_once_and_runs_again)
 {
     hy_runtime *rt = make(.workers = 2);

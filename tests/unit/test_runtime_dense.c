@@ -62,7 +62,7 @@ static void use_all_of_it(void *arg)
     volatile char *p;
 
     HY_CHECK(bytes >= *(size_t *)arg);
-    bytes -= portable ? 10 << 10 : HYI_NOTES ? 5 << 9 : 1 << 10;
+    bytes -= portable ? 10 << 10 : HYI_NOTES ? 13 << 8 : 1 << 10;
     p = __builtin_alloca(bytes);
     for (size_t i = 0; i < bytes; i += 256)
         p[i] = 1;
