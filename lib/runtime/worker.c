@@ -744,7 +744,8 @@ static inline int begin_joined(struct hyi_worker *w, struct hyi_fiber *f,
 /* The one that was spawned last runs at once, and its end continues the caller,
    past all queues. Only this thread puts fibers into the deque, each with its
    id: what is found there is that very fiber, alive, unstarted, and of this
-   worker. Each 32 times others are looked for, so that nobody starves. */
+   worker. Each 32 times others are looked for; unstarted ones that are
+   older wait on, since the newest are first while there are many. */
 int hyi_join_newest(struct hyi_worker *w, const struct hyi_deque_cell *newest,
                     hy_fiber fiber)
 {
