@@ -1,5 +1,5 @@
 /*
- * ring.h - a bounded queue between one producer and one consumer.
+ * ring.h - a bounded queue between one producer, or many, and one consumer.
  *
  * Each side is one thread or one fiber at a time; a side may be handed to
  * another thread when the hand-over itself synchronises. Functions say which
@@ -9,6 +9,8 @@
  *      producer                                     consumer
  *      push, push_n, reserve/commit, push_wait      pop, pop_n, peek/release,
  *                                                   pop_wait
+ *      push_mp, push_mp_n, push_mp_wait: many
+ *      producers at once
  *                either, and anybody: state, count, stats_get, close
  *
  * Memory order. What the producer did before a push (push_n, commit) is seen
@@ -18,6 +20,17 @@
  *
  * Full and empty are exact: a push fails only when capacity items are in the
  * ring at some moment during the call, a pop only when none is.
+ *
+ * Many producers. Any number of threads and fibers may call the push_mp
+ * functions at once, on a ring made as any other; the consumer cannot tell the
+ * difference. They take turns on the producer's side, so all that is said here
+ * holds for them too: exact full and empty, order (what one producer pushed
+ * comes out in the order in which it pushed it, and one batch in one piece),
+ * closing, wakes, and HY_RING_OVERWRITE. A producer that loses its processor in
+ * the middle of a push delays the others, who spin, yield, and then sleep. To
+ * mix them with push, push_n, push_wait, reserve, or commit takes a hand-over,
+ * as between two single producers: no call of one kind while one of the other
+ * runs, or a span is out. Debug builds trap when two meet.
  *
  * Waiting. push_wait and pop_wait spin for a few microseconds where that has
  * paid off before, then park the fiber or the thread. A side that never waits
@@ -34,7 +47,9 @@
  * result says which.
  *
  * fork: the child has a copy of a ring that is not in shared memory. A side on
- * which a thread of the parent slept cannot be slept on there: -EBUSY.
+ * which a thread of the parent slept cannot be slept on there: -EBUSY. What
+ * another thread of the parent was pushing by push_mp at that moment is in the
+ * child's copy, or not.
  *
  * No function here is for signal handlers. hy_ring_push and hy_ring_pop never
  * block.
@@ -51,7 +66,7 @@
 
 HY_BEGIN_DECLS
 
-/** A ring. One producer, one consumer; see the list of sides above. */
+/** A ring. Its producers and its consumer: see the list of sides above. */
 typedef struct hy_ring hy_ring;
 
 /** Flags of hy_ring_options. */
@@ -67,7 +82,7 @@ enum hy_ring_flags {
      */
     HY_RING_OVERWRITE = 1u << 1,
     /**
-     * Both sides are fibers of one worker, or one and the same thread: waiting
+     * All sides are fibers of one worker, or one and the same thread: waiting
      * needs no barrier. (A ring without any atomics: inline/ring.h.)
      */
     HY_RING_LOCAL = 1u << 2
@@ -93,7 +108,7 @@ typedef struct hy_ring_options {
 
 /**
  * Makes a ring in memory of its own: capacity slots of item_bytes, the first
- * one aligned to 128 bytes, and about 1.2 KB. Any thread.
+ * one aligned to 128 bytes, and about 1.3 KB. Any thread.
  * @param out      gets the ring; hy_ring_destroy ends it
  * @param options  must not be NULL
  * @return 0; -EINVAL for NULL, an item_bytes or capacity of zero, or unknown
@@ -209,6 +224,31 @@ HY_API int hy_ring_push_wait(hy_ring *ring, const void *item,
 /** hy_ring_pop that waits for an item. Consumer. Same results; -EPIPE means
  * closed and drained. */
 HY_API int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until);
+
+/**
+ * hy_ring_push for many producers at once: any thread or fiber.
+ * @return 0; -EAGAIN full; -EPIPE closed. After 0 the item is in the ring.
+ */
+HY_API int hy_ring_push_mp(hy_ring *ring, const void *item);
+
+/**
+ * hy_ring_push_n for many producers at once: no other producer's item comes
+ * between those that went in.
+ * @return how many went in, from the first one on: fewer than count when the
+ *         ring is full or closed (hy_ring_state tells).
+ */
+HY_API size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count);
+
+/**
+ * hy_ring_push_mp that waits for room. Any number of producers may wait at
+ * once: one sleeps until the consumer makes room, and each that has pushed, or
+ * gives up, wakes the next. One that comes while others wait may find room
+ * before they do.
+ * @return as hy_ring_push_wait; -EBUSY only beside a sleeper in
+ *         hy_ring_push_wait, which is misuse, or one of a fork's parent.
+ */
+HY_API int hy_ring_push_mp_wait(hy_ring *ring, const void *item,
+                                hy_deadline until);
 
 /** Closes the ring for good; closing twice is allowed. Either side, or any
  * third thread. */

@@ -595,7 +595,9 @@ int hy_ring_stats_get(const hy_ring *ring, hy_ring_stats *out)
     s.popped = atomic_load_explicit(&ring->head, memory_order_acquire);
     s.pushed = atomic_load_explicit(&ring->tail, memory_order_acquire);
     s.lost = atomic_load_explicit(&c->lost, memory_order_relaxed);
-    s.push_parks = atomic_load_explicit(&p->parks, memory_order_relaxed);
+    s.push_parks =
+        atomic_load_explicit(&p->parks, memory_order_relaxed) +
+        atomic_load_explicit(&ring->many.parks, memory_order_relaxed);
     s.pop_parks = atomic_load_explicit(&c->parks, memory_order_relaxed);
     s.push_wakes = atomic_load_explicit(&p->wakes, memory_order_relaxed);
     s.pop_wakes = atomic_load_explicit(&c->wakes, memory_order_relaxed);

@@ -11,13 +11,15 @@
  *      +768   reader             who sleeps for items | closed
  *      +896   writer             who sleeps for room | closed
  *      +1024  final              where the stream ends, once decided
- *      +1152  slots              capacity * stride bytes
+ *      +1152  many               many producers: who waits behind whom
+ *      +1280  slots              capacity * stride bytes
  *
  * Indices run freely in 64 bits; a slot is index & mask.
  *
  * Invariant: an owner never loads a line that it publishes on, and
  * head <= seen <= tail <= limit <= head + capacity at all times.
- * Upstream: ring.c, ring_wait.c, ring_overwrite.c. Downstream: park.h.
+ * Upstream: ring.c, ring_wait.c, ring_overwrite.c, ring_many.c.
+ * Downstream: park.h.
  */
 #ifndef HYI_RING_LAYOUT_H
 #define HYI_RING_LAYOUT_H
@@ -30,7 +32,7 @@
 #include "check.h"
 #include "order.h"
 
-enum { HYI_RING_MAGIC = 0x676e6972, HYI_RING_VERSION = 1 };
+enum { HYI_RING_MAGIC = 0x676e6972, HYI_RING_VERSION = 2 };
 
 /* In reader and writer, below the waiter's address. */
 #define HYI_RING_CLOSED ((uintptr_t)1)
@@ -47,6 +49,20 @@ struct hyi_ring_producer {
     uint32_t spins; /* pauses before it parks; adapts */
     _Atomic uint32_t busy;
     _Atomic uint64_t parks, wakes;
+    /* Many producers (ring_many.c): who has this side now, and whether one
+     * sleeps until it is given back. On this line, so that it comes with what
+     * it guards. */
+    _Atomic uint32_t lock;
+    _Atomic uint32_t crowd;
+};
+
+/* Many producers: those that wait for room. Guarded by producer.lock, but for
+ * spins, which is the front's alone. */
+struct hyi_ring_many {
+    uint32_t front; /* not 0: somebody waits, and others stand behind */
+    uint32_t spins;
+    struct hyi_waiter *first, *last;
+    _Atomic uint64_t parks; /* of those behind the front */
 };
 
 struct hyi_ring_consumer {
@@ -81,6 +97,7 @@ struct hy_ring {
     HYI_ALIGNED _Atomic uintptr_t reader;
     HYI_ALIGNED _Atomic uintptr_t writer;
     HYI_ALIGNED _Atomic uint64_t final;
+    HYI_ALIGNED struct hyi_ring_many many;
 };
 
 _Static_assert(sizeof(struct hy_ring) % HYI_LINE_BYTES == 0,
@@ -173,6 +190,10 @@ uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail);
 
 /* The consumer has found a sleeper in writer. */
 void hyi_ring_attend_writer(hy_ring *ring);
+
+/* Waits for room as one of many producers, of which one at a time may. 0 when
+ * it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY. */
+int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until);
 
 /* The consumer has found the ring empty: is it closed, too? Acquire: pairs with
  * hy_ring_close, so that hyi_ring_seal sees what was pushed before the close. A

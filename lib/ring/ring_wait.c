@@ -138,6 +138,16 @@ static bool has_room(const hy_ring *ring)
     return ring->producer.tail - atomic_load(&ring->head) <= ring->mask;
 }
 
+/* Other producers move the tail meanwhile: never past what head allows, so that
+ * one that is read too early says room where there is none, and not the other
+ * way round. */
+static bool has_room_for_one_of_many(const hy_ring *ring)
+{
+    uint64_t tail = atomic_load(&ring->tail);
+
+    return (int64_t)(tail - atomic_load(&ring->head)) <= (int64_t)ring->mask;
+}
+
 static bool is_done(const hy_ring *ring, const struct side *side)
 {
     return side->is_ready(ring) || (atomic_load(side->word) & HYI_RING_CLOSED);
@@ -201,6 +211,14 @@ static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
     if ((take_waiter(side->word) & ~HYI_RING_CLOSED) == 0)
         hyi_park_claimed(&waiter);
     return r;
+}
+
+int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until)
+{
+    struct side side = {&ring->writer, &ring->many.spins, &ring->producer.parks,
+                        has_room_for_one_of_many};
+
+    return wait_on(ring, &side, until);
 }
 
 int hy_ring_push_wait(hy_ring *ring, const void *item, hy_deadline until)
