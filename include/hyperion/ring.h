@@ -41,6 +41,20 @@
  * it parks; the other side publishes its index, then reads the word. Where
  * membarrier is missing both sides fence instead.
  *
+ * Marks. A ring made with wake_items lets a consumer sleep in pop_wait until so
+ * many items are in, and with wake_room a producer in push_wait until so many
+ * fit: fewer wakes, for later ones. A side goes to sleep as ever, the consumer
+ * on an empty ring, the producer on a full one, and a thread that spins before
+ * it parks waits for its mark likewise. A sleeper returns when
+ *   - its mark is reached,
+ *   - the ring is closed, its deadline passes, or its fiber is cancelled,
+ *   - the consumer: one item or more is in, and the producer calls
+ *     hy_ring_flush, or itself waits in push_wait,
+ *   - the producer: the consumer empties the ring, as it does before it waits;
+ * and takes what there is. So two sides that wait in this ring alone never wait
+ * for each other. But a producer that stops below the mark without a flush, to
+ * wait for an answer, say, leaves its consumer asleep until its deadline.
+ *
  * Closing. hy_ring_close ends the stream: pushes fail with -EPIPE from then
  * on, pops drain what is in and then fail with -EPIPE; both sides' waiters are
  * woken. A push that races with the close is delivered or refused, and its
@@ -95,15 +109,15 @@ typedef struct hy_ring_options {
     size_t capacity;   /**< items, at least 1; rounded up to a power of two */
     unsigned flags;    /**< of hy_ring_flags */
     hy_report report;  /**< tells when waiting needs fences: no membarrier */
+    size_t wake_items; /**< items that wake a consumer; 0 and 1: the first */
+    size_t wake_room;  /**< free slots that wake a producer; likewise. No push
+                            on an HY_RING_OVERWRITE ring waits for any */
 } hy_ring_options;
 
 /** Starts an options struct: size set, all else zero. */
 #define HY_RING_OPTIONS_INIT                                                   \
     {                                                                          \
-        sizeof(hy_ring_options), 0, 0, 0,                                      \
-        {                                                                      \
-            NULL, NULL                                                         \
-        }                                                                      \
+        sizeof(hy_ring_options), 0, 0, 0, {NULL, NULL}, 0, 0                   \
     }
 
 /**
@@ -111,9 +125,10 @@ typedef struct hy_ring_options {
  * one aligned to 128 bytes, and about 1.3 KB. Any thread.
  * @param out      gets the ring; hy_ring_destroy ends it
  * @param options  must not be NULL
- * @return 0; -EINVAL for NULL, an item_bytes or capacity of zero, or unknown
- *         flags; -EOVERFLOW when the bytes do not fit a size_t; -ENOTSUP for
- *         HY_RING_SHARED; -ENOMEM; -E2BIG (base.h, Options).
+ * @return 0; -EINVAL for NULL, an item_bytes or capacity of zero, a mark above
+ *         the capacity, or unknown flags; -EOVERFLOW when the bytes do not fit
+ *         a size_t; -ENOTSUP for HY_RING_SHARED; -ENOMEM; -E2BIG (base.h,
+ *         Options).
  */
 HY_API int hy_ring_create(hy_ring **out, const hy_ring_options *options);
 
@@ -249,6 +264,13 @@ HY_API size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count);
  */
 HY_API int hy_ring_push_mp_wait(hy_ring *ring, const void *item,
                                 hy_deadline until);
+
+/**
+ * Wakes a consumer that sleeps on items below its mark, and keeps it from going
+ * to sleep on those that are in by now. Nothing on a ring without wake_items.
+ * Any producer.
+ */
+HY_API void hy_ring_flush(hy_ring *ring);
 
 /** Closes the ring for good; closing twice is allowed. Either side, or any
  * third thread. */

@@ -59,6 +59,8 @@ static int plan(hy_ring_options *o, const hy_ring_options *options,
         *stride = hyi_ring_overwrite_bytes(o->item_bytes);
     if (*stride > room / capacity)
         return -EOVERFLOW;
+    if (o->wake_items > capacity || o->wake_room > capacity)
+        return -EINVAL;
     o->capacity = (size_t)capacity;
     *bytes = (size_t)hyi_align_up(sizeof(struct hy_ring) + *stride * capacity,
                                   HYI_LINE_BYTES);
@@ -87,6 +89,8 @@ static void fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
     ring->stride = stride;
     ring->bytes = bytes;
     ring->lag = o->capacity > LAG_SHARE ? o->capacity / LAG_SHARE : 1;
+    ring->wake_items = o->wake_items > 1 ? o->wake_items : 1;
+    ring->wake_room = o->wake_room > 1 ? o->wake_room : 1;
     ring->flags = o->flags;
     ring->producer.limit = o->capacity;
     ring->producer.fenced = ring->consumer.fenced = fenced;

@@ -4,12 +4,12 @@
  *
  *      +0     what never changes after init
  *      +128   producer's own     tail, limit (the tail at which it must look)
- *      +256   tail               the producer stores, the consumer loads
+ *      +256   tail, flushed      the producer stores, the consumer loads
  *      +384   consumer's own     head, seen (the tail it knows of)
  *      +512   head               the consumer stores, exact
  *      +640   hint               the consumer stores, late: head of a while ago
- *      +768   reader             who sleeps for items | closed
- *      +896   writer             who sleeps for room | closed
+ *      +768   reader, reader_at  who sleeps for items | closed, and until when
+ *      +896   writer, writer_at  who sleeps for room | closed, and until when
  *      +1024  final              where the stream ends, once decided
  *      +1152  many               many producers: who waits behind whom
  *      +1280  slots              capacity * stride bytes
@@ -83,19 +83,23 @@ struct hy_ring {
     uint32_t version;
     uint64_t mask; /* capacity - 1 */
     size_t item_bytes;
-    size_t stride; /* bytes from slot to slot */
-    size_t bytes;  /* of all, this header included */
-    uint64_t lag;  /* pops after which hint follows head */
+    size_t stride;                  /* bytes from slot to slot */
+    size_t bytes;                   /* of all, this header included */
+    uint64_t lag;                   /* pops after which hint follows head */
+    uint64_t wake_items, wake_room; /* the marks, at least 1 */
     unsigned flags;
     bool placed; /* in caller's memory */
 
     HYI_ALIGNED struct hyi_ring_producer producer;
     HYI_ALIGNED _Atomic uint64_t tail;
+    _Atomic uint64_t flushed; /* up to here no mark holds the consumer asleep */
     HYI_ALIGNED struct hyi_ring_consumer consumer;
     HYI_ALIGNED _Atomic uint64_t head;
     HYI_ALIGNED _Atomic uint64_t hint;
     HYI_ALIGNED _Atomic uintptr_t reader;
+    _Atomic uint64_t reader_at; /* the tail that wakes it */
     HYI_ALIGNED _Atomic uintptr_t writer;
+    _Atomic uint64_t writer_at; /* the head that wakes it */
     HYI_ALIGNED _Atomic uint64_t final;
     HYI_ALIGNED struct hyi_ring_many many;
 };
@@ -184,16 +188,26 @@ static inline uintptr_t hyi_ring_publish(_Atomic uint64_t *index,
 void hyi_ring_order(const hy_ring *ring);
 
 /* The producer has found reader not zero after publishing tail, which was
- * before earlier. Wakes the sleeper; returns how many of the items between
- * before and tail are delivered: fewer than all only when it is closed. */
+ * before earlier. Wakes the sleeper whose mark it has reached; returns how many
+ * of the items between before and tail are delivered: fewer than all only when
+ * it is closed. */
 uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail);
 
-/* The consumer has found a sleeper in writer. */
+/* The consumer has found a sleeper in writer after publishing head: wakes it if
+ * its mark is reached. */
 void hyi_ring_attend_writer(hy_ring *ring);
 
 /* Waits for room as one of many producers, of which one at a time may. 0 when
  * it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY. */
 int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until);
+
+/*
+ * One sleep of the consumer on an empty ring, until its mark is reached; of the
+ * producer until there is room for want, or for wake_room if that is more. 0
+ * when it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY.
+ */
+int hyi_ring_wait_items(hy_ring *ring, hy_deadline until);
+int hyi_ring_wait_room(hy_ring *ring, uint64_t want, hy_deadline until);
 
 /* The consumer has found the ring empty: is it closed, too? Acquire: pairs with
  * hy_ring_close, so that hyi_ring_seal sees what was pushed before the close. A

@@ -71,9 +71,30 @@ static bool wake_taken(uintptr_t word, _Atomic uint64_t *wakes)
     return true;
 }
 
+static inline bool is_reached(uint64_t index, uint64_t mark)
+{
+    return (int64_t)(index - mark) >= 0;
+}
+
+/* The waiter, once index has come to its mark, and the closed bit. */
+static uintptr_t take_ripe(_Atomic uintptr_t *word, const _Atomic uint64_t *at,
+                           uint64_t index)
+{
+    /* Acquire: pairs with put_waiter, before which the mark was stored. A mark
+     * of another sleep is no harm: that sleeper looks at index itself. */
+    uintptr_t there = atomic_load_explicit(word, memory_order_acquire);
+
+    if ((there & HYI_RING_CLOSED) == 0 &&
+        !is_reached(index, atomic_load_explicit(at, memory_order_relaxed)))
+        return 0;
+    return take_waiter(word);
+}
+
 uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail)
 {
-    uintptr_t word = take_waiter(&ring->reader);
+    uintptr_t word = ring->wake_items == 1
+                         ? take_waiter(&ring->reader)
+                         : take_ripe(&ring->reader, &ring->reader_at, tail);
     uint64_t final = HYI_RING_UNDECIDED;
 
     wake_taken(word, &ring->producer.wakes);
@@ -88,7 +109,30 @@ uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail)
 
 void hyi_ring_attend_writer(hy_ring *ring)
 {
-    wake_taken(take_waiter(&ring->writer), &ring->consumer.wakes);
+    struct hyi_ring_consumer *c = &ring->consumer;
+
+    wake_taken(take_ripe(&ring->writer, &ring->writer_at, c->head), &c->wakes);
+}
+
+void hy_ring_flush(hy_ring *ring)
+{
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    uint64_t flushed =
+        atomic_load_explicit(&ring->flushed, memory_order_relaxed);
+
+    if (ring->wake_items == 1)
+        return;
+    /* Sequentially consistent, both: pairs with the look at flushed in is_done.
+     * Of many producers that flush, none takes back what another has. */
+    while (!is_reached(flushed, tail) &&
+           !atomic_compare_exchange_weak(&ring->flushed, &flushed, tail))
+        ;
+    if (atomic_load(&ring->reader) == 0)
+        return;
+    /* Ripe with one item in. */
+    wake_taken(
+        take_ripe(&ring->reader, &ring->reader_at, tail + ring->wake_items - 1),
+        &ring->producer.wakes);
 }
 
 bool hyi_ring_seal(hy_ring *ring)
@@ -119,38 +163,23 @@ void hy_ring_close(hy_ring *ring)
 
 /* --- sleeping ------------------------------------------------------------- */
 
-/* One side as a sleeper. */
+/* One side as a sleeper: until index comes to mark, or flushed to least. */
 struct side {
     _Atomic uintptr_t *word;
+    _Atomic uint64_t *at;
     uint32_t *spins;
     _Atomic uint64_t *parks;
-    bool (*is_ready)(const hy_ring *ring); /* or closed */
+    const _Atomic uint64_t *index, *flushed; /* NULL: no mark to pass over */
+    uint64_t mark, least;
 };
 
-static bool has_items(const hy_ring *ring)
+/* Sequentially consistent, as the stores in hyi_ring_publish if fenced. */
+static bool is_done(const struct side *side)
 {
-    /* Sequentially consistent, as the store in hyi_ring_publish if fenced. */
-    return atomic_load(&ring->tail) != ring->consumer.head;
-}
-
-static bool has_room(const hy_ring *ring)
-{
-    return ring->producer.tail - atomic_load(&ring->head) <= ring->mask;
-}
-
-/* Other producers move the tail meanwhile: never past what head allows, so that
- * one that is read too early says room where there is none, and not the other
- * way round. */
-static bool has_room_for_one_of_many(const hy_ring *ring)
-{
-    uint64_t tail = atomic_load(&ring->tail);
-
-    return (int64_t)(tail - atomic_load(&ring->head)) <= (int64_t)ring->mask;
-}
-
-static bool is_done(const hy_ring *ring, const struct side *side)
-{
-    return side->is_ready(ring) || (atomic_load(side->word) & HYI_RING_CLOSED);
+    return is_reached(atomic_load(side->index), side->mark) ||
+           (side->flushed != NULL &&
+            is_reached(atomic_load(side->flushed), side->least)) ||
+           (atomic_load(side->word) & HYI_RING_CLOSED) != 0;
 }
 
 /* Fibers do not spin: what they wait for may need their worker. */
@@ -163,7 +192,7 @@ static bool spin(const hy_ring *ring, const struct side *side)
     if (hyi_parker_self != NULL || (ring->flags & HY_RING_LOCAL) != 0)
         return false;
     for (uint32_t i = 0; i < limit; i++) {
-        if (is_done(ring, side)) {
+        if (is_done(side)) {
             *side->spins = limit < SPINS_MAX ? limit * 2 : SPINS_MAX;
             return true;
         }
@@ -174,15 +203,20 @@ static bool spin(const hy_ring *ring, const struct side *side)
 }
 
 /* -EBUSY when somebody sleeps there already: one side is used by two. */
-static int put_waiter(_Atomic uintptr_t *word, struct hyi_waiter *waiter)
+static int put_waiter(const struct side *side, struct hyi_waiter *waiter)
 {
-    uintptr_t old = atomic_load_explicit(word, memory_order_relaxed);
+    uintptr_t old = atomic_load_explicit(side->word, memory_order_relaxed);
 
+    if ((old & ~HYI_RING_CLOSED) != 0)
+        return -EBUSY;
+    /* Relaxed: the exchange publishes it. */
+    atomic_store_explicit(side->at, side->mark, memory_order_relaxed);
     do
         if ((old & ~HYI_RING_CLOSED) != 0)
             return -EBUSY;
     /* Sequentially consistent: with fences on both sides it is one half. */
-    while (!atomic_compare_exchange_weak(word, &old, old | (uintptr_t)waiter));
+    while (!atomic_compare_exchange_weak(side->word, &old,
+                                         old | (uintptr_t)waiter));
     return 0;
 }
 
@@ -197,12 +231,12 @@ static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
     if (spin(ring, side))
         return 0;
     hyi_waiter_init(&waiter, HYI_WAIT_RING);
-    r = put_waiter(side->word, &waiter);
+    r = put_waiter(side, &waiter);
     if (r != 0)
         return r;
     hyi_ring_count_up(side->parks, 1);
     hyi_ring_order(ring);
-    if (!is_done(ring, side)) {
+    if (!is_done(side)) {
         r = hyi_park(&waiter, until);
         if (r == 0)
             return 0;
@@ -213,49 +247,83 @@ static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
     return r;
 }
 
+int hyi_ring_wait_room(hy_ring *ring, uint64_t want, hy_deadline until)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+    uint64_t room = want > ring->wake_room ? want : ring->wake_room;
+    struct side side = {.word = &ring->writer,
+                        .at = &ring->writer_at,
+                        .spins = &p->spins,
+                        .parks = &p->parks,
+                        .index = &ring->head,
+                        .mark = p->tail + room - ring->mask - 1};
+
+    /* Who waits for room lets nobody wait for more items. */
+    hy_ring_flush(ring);
+    return wait_on(ring, &side, until);
+}
+
 int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until)
 {
-    struct side side = {&ring->writer, &ring->many.spins, &ring->producer.parks,
-                        has_room_for_one_of_many};
+    /* Other producers move tail on, and the mark with it: that of a tail which
+     * was read too early comes too early, never too late. */
+    struct side side = {.word = &ring->writer,
+                        .at = &ring->writer_at,
+                        .spins = &ring->many.spins,
+                        .parks = &ring->producer.parks,
+                        .index = &ring->head,
+                        .mark = atomic_load(&ring->tail) + ring->wake_room -
+                                ring->mask - 1};
+
+    return wait_on(ring, &side, until);
+}
+
+int hyi_ring_wait_items(hy_ring *ring, hy_deadline until)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    struct side side = {.word = &ring->reader,
+                        .at = &ring->reader_at,
+                        .spins = &c->spins,
+                        .parks = &c->parks,
+                        .index = &ring->tail,
+                        .flushed = ring->wake_items > 1 ? &ring->flushed : NULL,
+                        .mark = c->head + ring->wake_items,
+                        .least = c->head + 1};
 
     return wait_on(ring, &side, until);
 }
 
 int hy_ring_push_wait(hy_ring *ring, const void *item, hy_deadline until)
 {
-    struct hyi_ring_producer *p = &ring->producer;
-    struct side side = {&ring->writer, &p->spins, &p->parks, has_room};
     int r = hy_ring_push(ring, item), waited = 0;
 
     while (r == -EAGAIN) {
         if (waited != 0)
             return waited;
-        waited = wait_on(ring, &side, until);
+        waited = hyi_ring_wait_room(ring, 1, until);
         if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         /* After -ETIMEDOUT once more: room may have come with it. */
         r = hy_ring_push(ring, item);
     }
     if (r == 0)
-        HYI_TRACE("push", p->tail);
+        HYI_TRACE("push", ring->producer.tail);
     return r;
 }
 
 int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until)
 {
-    struct hyi_ring_consumer *c = &ring->consumer;
-    struct side side = {&ring->reader, &c->spins, &c->parks, has_items};
     int r = hy_ring_pop(ring, item), waited = 0;
 
     while (r == -EAGAIN) {
         if (waited != 0)
             return waited;
-        waited = wait_on(ring, &side, until);
+        waited = hyi_ring_wait_items(ring, until);
         if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         r = hy_ring_pop(ring, item);
     }
     if (r == 0)
-        HYI_TRACE("pop", c->head);
+        HYI_TRACE("pop", ring->consumer.head);
     return r;
 }

@@ -77,6 +77,7 @@ static void init(void)
     ring->item_bytes = WEAK_CASE == 10 ? 4 : sizeof(uint64_t);
     ring->stride = IS_OVERWRITER ? 16 : 8;
     ring->lag = 1;
+    ring->wake_items = ring->wake_room = 1;
     ring->flags = IS_OVERWRITER ? HY_RING_OVERWRITE : 0;
     ring->producer.limit = IS_OVERWRITER ? 0 : CAPACITY;
     ring->producer.fenced = ring->consumer.fenced = IS_FENCED;

@@ -105,6 +105,36 @@ HY_TEST(runtime_ring, from_a_fiber_to_a_thread)
     hy_ring_destroy(s.ring);
 }
 
+static void check_marks(unsigned workers, unsigned flags)
+{
+    hy_ring_options o = HY_RING_OPTIONS_INIT;
+    hy_ring_stats stats = {.size = sizeof(stats)};
+    struct stream s = {0};
+    hy_runtime *rt = make(.workers = workers);
+
+    o.item_bytes = sizeof(uint64_t);
+    o.capacity = 64;
+    o.flags = flags;
+    o.wake_items = 48;
+    o.wake_room = 40;
+    HY_CHECK_EQ(hy_ring_create(&s.ring, &o), 0);
+    spawn_on(rt, 1, consume, &s);
+    spawn_on(rt, (int)workers, produce, &s);
+    run_to_the_end(rt);
+    check_stream(&s);
+    HY_CHECK_EQ(hy_ring_stats_get(s.ring, &stats), 0);
+    if (workers == 1) /* each sleep passed 40 items at least */
+        HY_CHECK(stats.push_parks + stats.pop_parks <= 2 * ITEMS / 40 + 2);
+    hy_ring_destroy(s.ring);
+}
+
+HY_TEST(runtime_ring, marks_between_fibers)
+{
+    check_marks(1, HY_RING_LOCAL);
+    check_marks(1, 0);
+    check_marks(2, 0);
+}
+
 HY_TEST(runtime_ring, a_cancelled_fiber_leaves_the_ring_usable)
 {
     struct stream s = {.ring = ring_of(8, 0)};
