@@ -425,3 +425,52 @@ HY_TEST(ring_marks, both_at_once_lose_no_wake_with_fences)
     check_streams();
     atomic_store(&hyi_process.barrier, probe);
 }
+
+/* --- many producers ------------------------------------------------------- */
+
+enum { PRODUCERS = 3, EACH = 5000 };
+
+static void *push_many(void *arg)
+{
+    struct sleeper *p = arg;
+
+    for (uint64_t i = 0; i < EACH && p->result == 0; i++) {
+        hy_deadline until = hy_after(PATIENCE_NS);
+
+        p->result = hy_ring_push_mp_wait(p->ring, &i, until);
+        if (hy_now() >= until)
+            p->result = -ETIMEDOUT;
+        if (i % 7 == 0)
+            hy_ring_flush(p->ring);
+    }
+    hy_ring_flush(p->ring);
+    return NULL;
+}
+
+HY_TEST(ring_marks, hold_for_many_producers)
+{
+    hy_ring *ring = make(16, 5, 12);
+    struct sleeper p[PRODUCERS] = {0};
+    uint64_t item, taken = 0;
+    int r = 0;
+
+    for (int i = 0; i < PRODUCERS; i++) {
+        p[i].ring = ring;
+        HY_CHECK_EQ(hyi_os_thread_start(&p[i].thread, push_many, &p[i]), 0);
+    }
+    while (taken < PRODUCERS * EACH && r == 0) {
+        hy_deadline until = hy_after(PATIENCE_NS);
+
+        r = hy_ring_pop_wait(ring, &item, until);
+        if (hy_now() >= until)
+            r = -ETIMEDOUT;
+        taken += r == 0;
+    }
+    hy_ring_close(ring);
+    for (int i = 0; i < PRODUCERS; i++) {
+        pthread_join(p[i].thread, NULL);
+        HY_CHECK_EQ(p[i].result, 0);
+    }
+    HY_CHECK_EQ(r, 0);
+    hy_ring_destroy(ring);
+}
