@@ -17,23 +17,11 @@
 #define hand_over unlock_to /* others have theirs */
 #define wake_all  wake_them
 #include "../../lib/runtime/sync.c"
+#include "weak_waits.h"
 
 static struct object mutex;
 static struct hyi_thread record;
-static pthread_mutex_t confirming;
 static int refused[2], joined, locked;
-
-void hyi_process_lock(enum hyi_process_lock which)
-{
-    (void)which;
-    pthread_mutex_lock(&confirming);
-}
-
-void hyi_process_unlock(enum hyi_process_lock which)
-{
-    (void)which;
-    pthread_mutex_unlock(&confirming);
-}
 
 static void *fiber(void *unused)
 {

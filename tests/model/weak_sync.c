@@ -38,20 +38,9 @@ struct hyi_process hyi_process;
 _Thread_local uintptr_t hyi_thread_token_known;
 #endif
 _Thread_local struct hyi_worker *hyi_worker_self;
+#include "weak_waits.h"
+
 static struct hyi_thread thread_record[3];
-static pthread_mutex_t confirming;
-
-void hyi_process_lock(enum hyi_process_lock which)
-{
-    (void)which;
-    pthread_mutex_lock(&confirming);
-}
-
-void hyi_process_unlock(enum hyi_process_lock which)
-{
-    (void)which;
-    pthread_mutex_unlock(&confirming);
-}
 
 int hy_fiber_check(void)
 {
