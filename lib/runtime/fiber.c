@@ -168,6 +168,9 @@ static inline uint64_t enliven(hy_runtime *rt, struct hyi_fiber *f,
        hyi_fiber_lock. Either this sees a stop, or the stop's walk sees the
        fiber: the barrier in hyi_cancel_all orders the store before the load. */
     atomic_store_explicit(&f->life, life, memory_order_release);
+    /* For the compiler, which might load stop before; the processor's order is
+       the barrier's, or look_for_stop's. */
+    atomic_signal_fence(memory_order_seq_cst);
     return hyi_fiber_id(rt, life).id;
 }
 

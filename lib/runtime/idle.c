@@ -85,6 +85,9 @@ void hyi_notify(hy_runtime *rt)
 {
     unsigned none = 0;
 
+    /* For the compiler, which might load idle before what the caller stored;
+       the processor's order is lie_down's barrier, or the fence. */
+    atomic_signal_fence(memory_order_seq_cst);
     if (rt->need_fence)
         atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&rt->idle, memory_order_relaxed) == 0 ||
