@@ -799,6 +799,46 @@ HY_TEST(runtime, a_poll_after_a_late_post_to_another_worker)
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
+static atomic_int holding, may_go;
+
+/* So that its worker looks at no inbox. */
+static void hold_worker(void *arg)
+{
+    (void)arg;
+    atomic_store(&holding, 1);
+    while (atomic_load(&may_go) == 0)
+        hyi_os_thread_yield();
+}
+
+static void wait_and_tell(void *arg)
+{
+    atomic_store(&holding, -1);
+    HY_CHECK_EQ(hy_event_wait(arg, HY_FOREVER), 0);
+    atomic_store(&holding, 2);
+}
+
+/* Another of the kind: it has seen a poll, so it empties the inbox of a worker
+   that has a thread by now. A wake in there goes on. */
+HY_TEST(runtime, a_wake_that_a_late_post_finds_is_not_lost)
+{
+    hy_runtime *rt = make(.workers = 2);
+    hy_event event = {{0}};
+
+    atomic_store(&may_go, 0);
+    spawn_on(rt, 2, wait_and_tell, &event);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    AWAIT(atomic_load(&holding) == -1 && stats_of(rt).parks == 1);
+    spawn_on(rt, 2, hold_worker, NULL);
+    AWAIT(atomic_load(&holding) == 1);
+    HY_CHECK_EQ(hy_event_set(&event), 0);
+    hyi_worker_redirect(&rt->worker[1]);
+    atomic_store(&may_go, 1);
+    AWAIT(atomic_load(&holding) == 2);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 /* --- what is refused --------------------------------------------------------
  */
 
