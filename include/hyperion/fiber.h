@@ -157,7 +157,7 @@ HY_API void hy_fiber_shield(int on);
  * there, nor end: the next fiber of the thread that wants the lock would wait
  * for ever. If it does so all the same, that is told to the runtime's report
  * callback, at each wait, with the fiber's name and what it waits for
- * (HY_REPORT_ERROR, on the fiber's stack; the callback must neither wait nor
+ * (HY_REPORT_ERROR, on the fiber's stack; the callback must not wait, but may
  * wake it), and the fiber goes on. A wait that finds at once what it wants is
  * none. Costs a byte's change; a switch pays nothing for it. They nest, 255
  * deep; a leave without an enter does nothing, nor does either outside a fiber.

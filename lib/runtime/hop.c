@@ -53,8 +53,9 @@ void hyi_report_critical(struct hyi_fiber *f, bool ends)
     char who[HYI_FIBER_TEXT], message[HYI_FIBER_TEXT + 64];
     const char *does = ends ? "end" : "yield";
 
-    if (atomic_load_explicit(&f->state, memory_order_relaxed) ==
-        HY_FIBER_PARKED)
+    /* Woken: by the look at inbox and timers that its own wait has made. */
+    if (f->woken || atomic_load_explicit(&f->state, memory_order_relaxed) ==
+                        HY_FIBER_PARKED)
         does = hyi_wait_name((enum hyi_wait)atomic_load_explicit(
             &f->wait, memory_order_relaxed));
     hyi_fiber_describe(f, who, sizeof(who));

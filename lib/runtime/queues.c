@@ -29,27 +29,79 @@ static bool grow_ready(struct hyi_ready *q)
     return true;
 }
 
+/* At the end of a list. */
+static void list_append(struct hyi_fiber **first, struct hyi_fiber **last,
+                        struct hyi_fiber *f)
+{
+    f->next = NULL;
+    if (*first == NULL)
+        *first = f;
+    else
+        (*last)->next = f;
+    *last = f;
+}
+
+/* Is there little of the stack that this runs on? Tools' malloc takes 3 KiB. */
+static bool is_on_small_stack(const struct hyi_worker *w)
+{
+    return w->current->class >= HYI_STACK_DENSE;
+}
+
+static bool has_room(const struct hyi_ready *q)
+{
+    return q->ring != NULL && hyi_ready_count_own(q) <= q->mask;
+}
+
+void hyi_queues_begin(struct hyi_worker *w)
+{
+    struct hyi_deque *q = &w->deque;
+
+    if (w->ready.ring == NULL)
+        grow_ready(&w->ready);
+    if (atomic_load_explicit(&q->array, memory_order_relaxed) == NULL)
+        hyi_deque_grow(q, NULL, 0, 0);
+}
+
 void hyi_ready_append(struct hyi_worker *w, struct hyi_fiber *f)
 {
     struct hyi_ready *q = &w->ready;
-    bool full = q->ring == NULL || hyi_ready_count_own(q) > q->mask;
 
-    if (HYI_UNLIKELY(q->spill_first != NULL || (full && !grow_ready(q)))) {
+    if (HYI_UNLIKELY(
+            q->spill_first != NULL ||
+            (!has_room(q) && (is_on_small_stack(w) || !grow_ready(q))))) {
         w->plain = false;
-        f->next = NULL;
-        if (q->spill_first == NULL)
-            q->spill_first = f;
-        else
-            q->spill_last->next = f;
-        q->spill_last = f;
+        list_append(&q->spill_first, &q->spill_last, f);
         return;
     }
     q->ring[hyi_index_advance(&q->tail) & q->mask] = f;
 }
 
+struct hyi_fiber *hyi_ready_pop_spilled(struct hyi_worker *w)
+{
+    struct hyi_ready *q = &w->ready;
+    struct hyi_fiber *f = q->spill_first;
+    bool small = is_on_small_stack(w);
+
+    /* Nobody else to run: the base comes next, and does this. */
+    if (small && !w->roams && !hyi_fresh_any(w))
+        return NULL;
+    for (; f != NULL && (has_room(q) || (!small && grow_ready(q)));
+         f = q->spill_first) {
+        q->spill_first = f->next;
+        q->ring[hyi_index_advance(&q->tail) & q->mask] = f;
+    }
+    if (hyi_ready_count_own(q) != 0)
+        return hyi_ready_take(w);
+    q->spill_first = f->next;
+    hyi_ready_left(w, f);
+    return f;
+}
+
 bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f)
 {
-    HYI_ASSERT(f != w->current);
+    /* It is on its stack still: a report of its wait has woken it. */
+    if (HYI_UNLIKELY(f == w->current))
+        return false;
     hyi_wheel_remove(&w->wheel, &f->timer);
     if (hyi_deque_push(&w->roaming, f, 0) != 0)
         return false;
@@ -82,10 +134,5 @@ void hyi_ready_draw(struct hyi_worker *w)
 void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f)
 {
     w->plain = false;
-    f->next = NULL;
-    if (w->fixed_first == NULL)
-        w->fixed_first = f;
-    else
-        w->fixed_last->next = f;
-    w->fixed_last = f;
+    list_append(&w->fixed_first, &w->fixed_last, f);
 }

@@ -2,7 +2,7 @@
  * queues.h - what a worker has to run, and in which order it is taken.
  *
  *      ready      ring: started, in their order -----> hyi_ready_take
- *                 spill: a list, when the ring could not grow
+ *                 spill: a list, while the ring cannot grow
  *      deque      unstarted; others steal the oldest -> hyi_fresh_pop
  *      fixed      unstarted, for this worker alone ---> hyi_fresh_pop
  *      roaming    deque: ready, with HY_FIBER_MIGRATE; others take them
@@ -61,12 +61,19 @@ static inline bool hyi_roams(const struct hyi_worker *w,
     return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) && !hyi_worker_is_alone(w);
 }
 
+/* The first room in them. Without memory, what needs it asks again. */
+void hyi_queues_begin(struct hyi_worker *w);
+
 /* Never fails: a fiber that was woken must not be lost for want of memory. */
 void hyi_ready_append(struct hyi_worker *w, struct hyi_fiber *f);
 
 /* Where others may take it at once: it is on its stack no more, and nothing of
    this worker refers to it. False for want of memory. */
 bool hyi_roaming_offer(struct hyi_worker *w, struct hyi_fiber *f);
+
+/* The ring is empty, the spill is not: it goes into the ring, which may grow,
+   but not on a small stack. NULL: the base is to do it. */
+struct hyi_fiber *hyi_ready_pop_spilled(struct hyi_worker *w);
 
 /* Simulated: any of those in the ring may be first. */
 void hyi_ready_draw(struct hyi_worker *w);
@@ -137,6 +144,14 @@ static inline void hyi_ready_push_woken(struct hyi_worker *w,
     hyi_ready_push(w, f);
 }
 
+static inline void hyi_ready_left(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    if (f->woken) {
+        f->woken = false;
+        w->woken--;
+    }
+}
+
 /* The longest ready; there is one in the ring. */
 static inline struct hyi_fiber *hyi_ready_take(struct hyi_worker *w)
 {
@@ -144,31 +159,19 @@ static inline struct hyi_fiber *hyi_ready_take(struct hyi_worker *w)
     struct hyi_fiber *f = q->ring[hyi_index_advance(&q->head) & q->mask];
 
     hyi_prefetch_ahead(q, hyi_index_of(&q->head), hyi_index_of(&q->tail));
-    if (f->woken) {
-        f->woken = false;
-        w->woken--;
-    }
+    hyi_ready_left(w, f);
     return f;
 }
 
 static inline struct hyi_fiber *hyi_ready_pop(struct hyi_worker *w)
 {
-    struct hyi_ready *q = &w->ready;
-    struct hyi_fiber *f = q->spill_first;
-
-    if (HYI_LIKELY(hyi_ready_count_own(q) != 0)) {
-        if (HYI_UNLIKELY(w->rt->seed != 0))
-            hyi_ready_draw(w);
-        return hyi_ready_take(w);
-    }
-    if (f == NULL)
-        return NULL;
-    q->spill_first = f->next;
-    if (f->woken) {
-        f->woken = false;
-        w->woken--;
-    }
-    return f;
+    if (HYI_UNLIKELY(hyi_ready_count_own(&w->ready) == 0))
+        return HYI_LIKELY(w->ready.spill_first == NULL)
+                   ? NULL
+                   : hyi_ready_pop_spilled(w);
+    if (HYI_UNLIKELY(w->rt->seed != 0))
+        hyi_ready_draw(w);
+    return hyi_ready_take(w);
 }
 
 /* --- unstarted ---------------------------------------------------------------

@@ -172,3 +172,98 @@ HY_TEST(runtime_critical, a_join_that_begins_its_fiber_is_a_wait)
     HY_CHECK_EQ(told.count, 1);
     has_told(0, ": join");
 }
+
+/* --- a wait that is over before the next one runs ---------------------------
+ */
+
+enum { SHORT_SLEEPS = 20000 };
+
+static int told_of_yields, told_of_sleeps;
+static bool stop_yielding;
+
+static void count_texts(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    if (level == HY_REPORT_ERROR) {
+        told_of_yields += strstr(message, ": yield") != NULL;
+        told_of_sleeps += strstr(message, ": sleep") != NULL;
+    }
+}
+
+static void take_turns(void *arg)
+{
+    (void)arg;
+    while (!stop_yielding)
+        hy_fiber_yield();
+}
+
+/* The look at the timers that a wait itself makes, which is due at each 32nd
+   turn, may find it over. */
+static void sleep_shortly(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < SHORT_SLEEPS; i++) {
+        for (int k = 0; k < i % 32; k++)
+            hy_fiber_yield();
+        hy_fiber_critical_enter();
+        hy_fiber_sleep(hy_after(20 + (uint64_t)i % 401));
+        hy_fiber_critical_leave();
+    }
+    stop_yielding = true;
+}
+
+HY_TEST(runtime_critical, a_wait_that_is_soon_over_is_told_as_one)
+{
+    hy_runtime *rt = make(.workers = 1, .report.write = count_texts);
+
+    told_of_yields = told_of_sleeps = 0;
+    stop_yielding = false;
+    spawn(rt, sleep_shortly, NULL);
+    spawn(rt, take_turns, NULL);
+    spawn(rt, take_turns, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(told_of_yields, 0);
+    HY_CHECK(told_of_sleeps <= SHORT_SLEEPS);
+}
+
+/* --- a callback that ends the wait ------------------------------------------
+ */
+
+static hy_sem waited_for;
+
+static void post_what_is_waited_for(void *ctx, int level, const char *message)
+{
+    (void)message;
+    if (level == HY_REPORT_ERROR) {
+        told.count++;
+        HY_CHECK_EQ(hy_sem_post(ctx, 1), 0);
+    }
+}
+
+static void wait_for_the_callback(void *arg)
+{
+    hy_fiber_critical_enter();
+    for (int i = 0; i < 100; i++)
+        HY_CHECK_EQ(hy_sem_wait(arg, hy_after(60 * SECOND)), 0);
+    hy_fiber_critical_leave();
+}
+
+HY_TEST(runtime_critical, the_callback_may_wake_the_fiber)
+{
+    static const unsigned flags[] = {0, HY_FIBER_MIGRATE};
+
+    for (unsigned i = 0; i < 4; i++) {
+        hy_runtime *rt = make(.workers = 1 + i / 2,
+                              .report = {post_what_is_waited_for, &waited_for});
+        hy_fiber_options f = HY_FIBER_OPTIONS_INIT;
+
+        told.count = 0;
+        waited_for = (hy_sem){{0}};
+        f.flags = flags[i % 2];
+        HY_CHECK_EQ(
+            hy_fiber_spawn(rt, wait_for_the_callback, &waited_for, &f, NULL),
+            0);
+        run_to_the_end(rt);
+        HY_CHECK_EQ(told.count, 100);
+    }
+}
