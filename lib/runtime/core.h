@@ -171,11 +171,11 @@ struct hyi_worker {
 
     /* The owner's alone; zero at each start of a runtime. */
     struct hyi_fiber *current HYI_ALIGNED; /* &base while in the scheduler */
-    unsigned tick;          /* picks left until timers are looked at */
-    unsigned streak;        /* picks in a row from the preferred queue */
-    bool newest_first;      /* unstarted fibers: a tree is being walked */
-    uint32_t woken;         /* fibers among the ready that were woken */
-    bool put_off;           /* a start, for want of a thread: it was told */
+    unsigned tick;             /* picks left until timers are looked at */
+    unsigned streak;           /* picks in a row from the preferred queue */
+    bool newest_first;         /* unstarted fibers: a tree is being walked */
+    uint32_t woken;            /* fibers among the ready that were woken */
+    struct hyi_fiber *put_off; /* for want of a thread: its start was told */
     bool special;           /* bounded, simulated or observed: pick_special */
     bool plain;             /* a yield need not look at what is_plain does */
     bool bounded;           /* in hy_runtime_poll: pick may say no more, */
@@ -210,6 +210,10 @@ struct hyi_worker {
     /* Counted by the owner, read by all. */
     _Atomic uint64_t spawned, ended, switches, steals;
     _Atomic uint64_t parked[HYI_WAITS]; /* by reason */
+
+    /* The owner's: who was first in the deque, for how many services. */
+    int64_t oldest;
+    unsigned oldest_waits;
 
     /* Written by others. */
     struct hyi_deque deque HYI_ALIGNED;

@@ -29,8 +29,14 @@
 #include "queues.h"
 
 enum {
-    TICK = 32 /* picks between two looks at the clock: under 1 ns each, where a
-                 read of it takes 25 */
+    TICK = 32, /* picks between two looks at the clock: under 1 ns each, where a
+                  read of it takes 25 */
+    /* Services before newer ones are taken no more. A skynet of a million takes
+       7 % longer with 32, 3 % with 128, as long as without with 512. With other
+       workers, who take the oldest anyway: large parts of a tree are left to
+       them. */
+    OLDEST_WAITS = 512,
+    OLDEST_WAITS_SHARED = 2048
 };
 
 /* In a letter: it is a wake; nothing stands behind it. */
@@ -260,6 +266,28 @@ static void fire_timers(struct hyi_worker *w)
     }
 }
 
+/* The newest unstarted ones may be taken first for ever (a tree of forks, a
+   loop that joins what it spawns), or those for this worker alone. Whoever has
+   been the oldest in the deque for long is put to the latter, and so begins. */
+static void see_oldest(struct hyi_worker *w)
+{
+    int64_t top = atomic_load_explicit(&w->deque.top, memory_order_relaxed);
+    bool alone = hyi_worker_is_alone(w);
+    struct hyi_fiber *f;
+
+    if (top != w->oldest || hyi_deque_count(&w->deque) <= 0) {
+        w->oldest = top;
+        w->oldest_waits = 0;
+        return;
+    }
+    if (++w->oldest_waits < (alone ? OLDEST_WAITS : OLDEST_WAITS_SHARED))
+        return;
+    w->oldest_waits = 0;
+    f = hyi_deque_take(&w->deque, alone);
+    if (f != NULL)
+        hyi_worker_fix(w, f);
+}
+
 void hyi_worker_look(struct hyi_worker *w)
 {
     w->special =
@@ -277,6 +305,7 @@ void hyi_worker_service(struct hyi_worker *w)
         drain(w);
     if (hyi_wheel_count(&w->wheel) != 0)
         fire_timers(w);
+    see_oldest(w);
     if (atomic_load_explicit(&w->rt->stop, memory_order_relaxed) == 1 &&
         atomic_compare_exchange_strong(&w->rt->stop, &asked, 2))
         hyi_cancel_all(w->rt);

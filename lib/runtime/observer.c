@@ -198,7 +198,7 @@ void hyi_observe_resume(struct hyi_worker *w, const struct hyi_fiber *next)
                   atomic_load_explicit(&next->state, memory_order_relaxed) ==
                       HY_FIBER_NEW;
 
-    if (starts && w->put_off)
+    if (starts && next == w->put_off)
         return; /* it was told at the first try */
     if (next != NULL && w->observer != NULL)
         record(w, starts ? HY_TRACE_START : HY_TRACE_RUN, w->observer->now,

@@ -209,9 +209,11 @@ static __attribute__((noinline)) void begin_extra(struct hyi_worker *w,
 }
 
 /* An unstarted fiber gets a stack. */
-static inline void settle_on(struct hyi_fiber *f, struct hyi_stack *stack,
-                             const char *top)
+static inline void settle_on(struct hyi_worker *w, struct hyi_fiber *f,
+                             struct hyi_stack *stack, const char *top)
 {
+    if (HY_ARCH_THREADS && w->put_off == f)
+        w->put_off = NULL;
     atomic_store_explicit(&stack->owner, f, memory_order_relaxed);
     f->top = (uint32_t)(uintptr_t)top;
     atomic_store_explicit(&f->peak, 0, memory_order_relaxed);
@@ -230,7 +232,7 @@ static inline void settle(struct hyi_worker *w, struct hyi_fiber *f,
         atomic_exchange_explicit(&f->worker, w, memory_order_seq_cst);
     if (HYI_UNLIKELY(f->flags & HYI_FIBER_EXTRA))
         begin_extra(w, f, stack);
-    settle_on(f, stack, top);
+    settle_on(w, f, stack, top);
 }
 
 /* By force, for the reason that begin is not. */
@@ -254,10 +256,10 @@ static void put_off(struct hyi_worker *w, struct hyi_fiber *f,
 {
     static const _Atomic uint32_t never = 0;
 
-    if (!w->put_off)
+    if (w->put_off == NULL)
         hyi_report(w->rt, HY_REPORT_WARNING,
                    "no thread for the context of a fiber: it starts later");
-    w->put_off = true;
+    w->put_off = f;
     hyi_stack_give(w->rt->stacks, &w->pool[f->class], f->class, stack);
     start_later(w, f);
     w->tick = 1; /* time may pass */
@@ -274,8 +276,6 @@ static inline bool prepare(struct hyi_worker *w, struct hyi_fiber *f,
         put_off(w, f, stack);
         return false;
     }
-    if (HY_ARCH_THREADS)
-        w->put_off = false;
     return true;
 }
 
@@ -722,7 +722,7 @@ static inline int begin_joined(struct hyi_worker *w, struct hyi_fiber *f,
     w->tick--;
     if (!prepare(w, f, stack, top))
         return hyi_join_any((hy_fiber){id}, HY_FOREVER);
-    settle_on(f, stack, top);
+    settle_on(w, f, stack, top);
     hyi_waits_join_known(agent, id);
     park_here(w, self, &waiter);
     stack->starter = &waiter;
@@ -744,8 +744,8 @@ static inline int begin_joined(struct hyi_worker *w, struct hyi_fiber *f,
 /* The one that was spawned last runs at once, and its end continues the caller,
    past all queues. Only this thread puts fibers into the deque, each with its
    id: what is found there is that very fiber, alive, unstarted, and of this
-   worker. Each 32 times others are looked for; unstarted ones that are
-   older wait on, since the newest are first while there are many. */
+   worker. Each 32 times others are looked for, so that nobody starves; among
+   many unstarted ones the newest are first (see_oldest in inbox.c). */
 int hyi_join_newest(struct hyi_worker *w, const struct hyi_deque_cell *newest,
                     hy_fiber fiber)
 {
@@ -775,6 +775,7 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
     before->parker = hyi_parker_self;
     w->current = &w->base;
     w->tick = 1;
+    hyi_queues_begin(w);
     hyi_worker_look(w); /* a tracer that is there already sees the first pick */
     hyi_worker_come(w);
     hyi_note_thread(&w->base_note);

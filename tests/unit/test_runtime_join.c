@@ -267,6 +267,55 @@ HY_TEST(runtime_join, who_joins_in_a_loop_starves_nobody)
     run(joins_for_long, NULL, 1);
 }
 
+/* Natively 1,000; a few tell the same where time is short. */
+#ifdef HY_TEST_PLAIN
+enum { OLD = 20 };
+#else
+enum { OLD = 1000 };
+#endif
+/* Picks after which the oldest one begins, and a few that come between. */
+enum { OLD_TURNS = 16384 + 64 };
+
+static unsigned begun;
+
+static void begins(void *arg)
+{
+    (void)arg;
+    begun++;
+}
+
+static void joins_beside_old(void *worker)
+{
+    uint64_t rounds = 0;
+
+    begun = 0;
+    for (int i = 0; i < 1000; i++)
+        spawn(NULL, begins, NULL);
+    while (begun < (unsigned)OLD) {
+        hy_fiber f = worker != NULL ? spawn_on(NULL, 1, nothing, NULL)
+                                    : spawn(NULL, nothing, NULL);
+
+        HY_CHECK_EQ(hy_fiber_join(f, HY_FOREVER), 0);
+        rounds++;
+        HY_CHECK_MSG(rounds <= (begun + 2) * (uint64_t)OLD_TURNS,
+                     "%u have begun", begun);
+    }
+}
+
+HY_TEST(runtime_join, who_joins_in_a_loop_leaves_no_unstarted_one_for_ever)
+{
+    run(joins_beside_old, NULL, 1);
+    HY_CHECK_EQ(begun, 1000);
+}
+
+HY_TEST(runtime_join, nor_does_a_stream_of_fibers_for_this_worker_alone)
+{
+    static int worker;
+
+    run(joins_beside_old, &worker, 1);
+    HY_CHECK_EQ(begun, 1000);
+}
+
 /* --- two workers ------------------------------------------------------------
  */
 

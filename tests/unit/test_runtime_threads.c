@@ -194,6 +194,50 @@ HY_TEST(runtime_threads, a_late_start_is_observed_once)
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
+enum { STARTS = 3, WITHOUT = 20 /* turns of others without a thread */ };
+
+static int times_told[STARTS];
+static uint64_t start_of[STARTS];
+
+static int see_start(const hy_trace_event *event, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < STARTS; i++)
+        times_told[i] +=
+            event->kind == HY_TRACE_START && event->fiber == start_of[i];
+    return 0;
+}
+
+/* Its stack, and its thread, go to the next one. */
+static void yield_without_threads(void *arg)
+{
+    (void)arg;
+    hy_fail_from(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    for (int i = 0; i < WITHOUT; i++)
+        hy_fiber_yield();
+}
+
+HY_TEST(runtime_threads, each_start_is_told_once)
+{
+    static void (*const entry[STARTS])(void *) = {yield_without_threads,
+                                                  nothing, nothing};
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_TRACE,
+                          .report.write = count_warning);
+
+    warnings = 0;
+    memset(times_told, 0, sizeof(times_told));
+    for (int i = 0; i < STARTS; i++)
+        start_of[i] = spawn(rt, entry[i], NULL).id;
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK(!HY_ARCH_THREADS || hy_fail_hits() >= WITHOUT / 2);
+    hy_fail_none();
+    HY_CHECK_EQ(warnings, HY_ARCH_THREADS);
+    HY_CHECK_EQ(hy_runtime_trace(rt, see_start, NULL, NULL), 0);
+    for (int i = 0; i < STARTS; i++)
+        HY_CHECK_MSG(times_told[i] == 1, "%d: %d", i, times_told[i]);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 /* Made and never begun: its memory is the caller's again at once. */
 HY_TEST(runtime_threads, a_context_may_be_given_up_before_it_begins)
 {
