@@ -6,6 +6,7 @@
 #define HYPERION_HYPERION_H
 
 #include <hyperion/base.h>
+#include <hyperion/byte_ring.h>
 #include <hyperion/chan.h>
 #include <hyperion/context.h>
 #include <hyperion/fiber.h>

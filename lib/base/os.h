@@ -77,8 +77,14 @@ int hyi_os_decommit(void *address, size_t bytes);
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
                     int protection, bool shared);
 
+/* The same, shared, readable and writable, in place of what is mapped at
+ * address. */
+int hyi_os_map_shared_at(void *address, int fd, uint64_t offset, size_t bytes);
+
 /* (S) False when the kernel knows of no mapping there. */
 bool hyi_os_is_mapped(const void *address, size_t bytes);
+
+uint64_t hyi_os_memory_bytes(void); /* of this machine; all, if nobody tells */
 
 /* Children made by fork do not inherit this mapping. */
 int hyi_os_exclude_from_fork(void *address, size_t bytes);
@@ -271,8 +277,9 @@ int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
                     void *arg);
 
 void hyi_os_file_close(int fd);
-uint64_t hyi_os_user(void);       /* the effective one */
-uint64_t hyi_os_process_id(void); /* (S) */
+int hyi_os_file_copy(int fd, int *copy); /* the same file, close-on-exec */
+uint64_t hyi_os_user(void);              /* the effective one */
+uint64_t hyi_os_process_id(void);        /* (S) */
 
 /* Tells two processes of one number apart; 0 when there is none, or nobody
  * tells. */

@@ -111,6 +111,26 @@ int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
     return 0;
 }
 
+int hyi_os_map_shared_at(void *address, int fd, uint64_t offset, size_t bytes)
+{
+    int saved = errno;
+    void *p = mmap(address, bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+
+    return hyi_os_result(p == MAP_FAILED ? -1 : 0, saved);
+}
+
+uint64_t hyi_os_memory_bytes(void)
+{
+    int saved = errno;
+    long pages = sysconf(_SC_PHYS_PAGES);
+
+    errno = saved;
+    if (pages <= 0)
+        return UINT64_MAX;
+    return (uint64_t)pages * hyi_os_page_bytes();
+}
+
 int hyi_os_map_file_at(void *address, int fd, uint64_t offset, size_t bytes,
                        int protection)
 {
@@ -210,6 +230,17 @@ void hyi_os_file_close(int fd)
 
     close(fd);
     errno = saved;
+}
+
+int hyi_os_file_copy(int fd, int *copy)
+{
+    int saved = errno;
+    int file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (file < 0)
+        return hyi_os_result(-1, saved);
+    *copy = file;
+    return 0;
 }
 
 /* --- shared memory by name, and other processes ----------------------------

@@ -74,8 +74,8 @@ static void report_fenced(const hy_report *report)
                       "ring: no membarrier here; each push and pop fences");
 }
 
-static void fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
-                 size_t stride)
+void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
+                   size_t stride, uint32_t magic)
 {
     bool fenced = false;
 
@@ -100,7 +100,7 @@ static void fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
     if ((o->flags & HY_RING_OVERWRITE) != 0)
         hyi_ring_overwrite_init(ring);
     /* Release: pairs with the acquire in hy_ring_attach. */
-    atomic_store_explicit(&ring->magic, HYI_RING_MAGIC, memory_order_release);
+    atomic_store_explicit(&ring->magic, magic, memory_order_release);
     if (fenced)
         report_fenced(&o->report);
 }
@@ -122,7 +122,7 @@ int hy_ring_create(hy_ring **out, const hy_ring_options *options)
     errno = saved;
     if (ring == NULL)
         return -ENOMEM;
-    fill(ring, &o, bytes, stride);
+    hyi_ring_fill(ring, &o, bytes, stride, HYI_RING_MAGIC);
     *out = ring;
     return 0;
 }
@@ -164,7 +164,7 @@ int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
         return r;
     if (bytes < needed)
         return -ENOSPC;
-    fill(ring, &o, needed, stride);
+    hyi_ring_fill(ring, &o, needed, stride, HYI_RING_MAGIC);
     ring->placed = true;
     *out = ring;
     return 0;
@@ -204,28 +204,19 @@ int hy_ring_attach(hy_ring **out, void *memory, size_t bytes)
 
 /* --- the producer's side -------------------------------------------------- */
 
-static inline bool is_closed(const hy_ring *ring)
-{
-    /* Relaxed: a close that is seen late is sorted out by
-     * hyi_ring_attend_reader. */
-    return (atomic_load_explicit(&ring->reader, memory_order_relaxed) &
-            HYI_RING_CLOSED) != 0;
-}
-
 static inline bool is_overwriting(const hy_ring *ring)
 {
     return (ring->flags & HY_RING_OVERWRITE) != 0;
 }
 
-/* How many items fit, looking at the consumer only when fewer than want. */
-static uint64_t find_room(hy_ring *ring, uint64_t want)
+uint64_t hyi_ring_find_room(hy_ring *ring, uint64_t want)
 {
     struct hyi_ring_producer *p = &ring->producer;
     uint64_t capacity = ring->mask + 1, head;
 
-    /* Acquire, twice: pairs with the releases in give_back and publish_hint;
-     * the consumer has finished with the slots. hint may be behind what head
-     * told before. */
+    /* Acquire, twice: pairs with the releases in hyi_ring_give_back and
+     * hyi_ring_publish_hint; the consumer has finished with the slots. hint may
+     * be behind what head told before. */
     head = atomic_load_explicit(&ring->hint, memory_order_acquire);
     if ((int64_t)(head + capacity - p->limit) > 0)
         p->limit = head + capacity;
@@ -233,7 +224,9 @@ static uint64_t find_room(hy_ring *ring, uint64_t want)
         head = atomic_load_explicit(&ring->head, memory_order_acquire);
         p->limit = head + capacity;
     }
-    HYI_DEBUG(p->limit - p->tail <= capacity);
+    /* Of a shared ring another process may have written anything. */
+    HYI_DEBUG((ring->flags & HY_RING_SHARED) != 0 ||
+              p->limit - p->tail <= capacity);
     return p->limit - p->tail;
 }
 
@@ -241,20 +234,7 @@ static inline uint64_t room_of(hy_ring *ring, uint64_t want)
 {
     uint64_t room = ring->producer.limit - ring->producer.tail;
 
-    return HYI_LIKELY(room >= want) ? room : find_room(ring, want);
-}
-
-/* Publishes all up to tail; returns how many of them are delivered. */
-static inline uint64_t publish(hy_ring *ring, uint64_t before, uint64_t tail)
-{
-    struct hyi_ring_producer *p = &ring->producer;
-
-    p->tail = tail;
-    /* Pairs with the acquire in find_items. */
-    if (HYI_UNLIKELY(
-            hyi_ring_publish(&ring->tail, tail, &ring->reader, p->fenced) != 0))
-        return hyi_ring_attend_reader(ring, before, tail);
-    return tail - before;
+    return HYI_LIKELY(room >= want) ? room : hyi_ring_find_room(ring, want);
 }
 
 static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
@@ -262,7 +242,7 @@ static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
     uint64_t tail = ring->producer.tail;
     int r = 0;
 
-    if (is_closed(ring))
+    if (hyi_ring_is_closed(ring))
         return -EPIPE;
     hyi_ring_enter(&ring->producer.busy);
     if (is_overwriting(ring)) {
@@ -271,7 +251,7 @@ static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
         r = -EAGAIN;
     } else {
         memcpy(hyi_ring_slot(ring, tail), item, ring->item_bytes);
-        if (publish(ring, tail, tail + 1) == 0)
+        if (hyi_ring_publish_tail(ring, tail, tail + 1) == 0)
             r = -EPIPE;
     }
     hyi_ring_leave(&ring->producer.busy);
@@ -288,11 +268,11 @@ int hy_ring_push(hy_ring *ring, const void *item)
     struct hyi_ring_producer *p = &ring->producer;
     uint64_t tail = p->tail;
 
-    if (HYI_UNLIKELY(!p->quick || tail == p->limit || is_closed(ring)))
+    if (HYI_UNLIKELY(!p->quick || tail == p->limit || hyi_ring_is_closed(ring)))
         return push_any(ring, item);
     memcpy(hyi_ring_word(ring, tail), item, sizeof(uint64_t));
     p->tail = ++tail;
-    /* As in publish. */
+    /* As in hyi_ring_publish_tail. */
     if (HYI_UNLIKELY(
             hyi_ring_publish(&ring->tail, tail, &ring->reader, false) != 0))
         return push_attended(ring, tail);
@@ -341,7 +321,7 @@ size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
 {
     uint64_t tail = ring->producer.tail, room, done = 0;
 
-    if (count == 0 || is_closed(ring))
+    if (count == 0 || hyi_ring_is_closed(ring))
         return 0;
     if (is_overwriting(ring))
         return overwrite_push_n(ring, items, count);
@@ -351,7 +331,7 @@ size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
         room = count;
     if (room != 0) {
         copy_in(ring, tail, items, room);
-        done = publish(ring, tail, tail + room);
+        done = hyi_ring_publish_tail(ring, tail, tail + room);
     }
     hyi_ring_leave(&ring->producer.busy);
     return (size_t)done;
@@ -365,7 +345,7 @@ void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got)
     if (got != NULL)
         *got = 0;
     ring->producer.span = 0;
-    if (want == 0 || is_overwriting(ring) || is_closed(ring))
+    if (want == 0 || is_overwriting(ring) || hyi_ring_is_closed(ring))
         return NULL;
     if (end > want)
         end = want;
@@ -390,35 +370,33 @@ void hy_ring_commit(hy_ring *ring, size_t count)
     if (span == 0)
         return;
     hyi_ring_enter(&ring->producer.busy);
-    publish(ring, tail, tail + span);
+    hyi_ring_publish_tail(ring, tail, tail + span);
     hyi_ring_leave(&ring->producer.busy);
 }
 
 /* --- the consumer's side -------------------------------------------------- */
 
-static void publish_hint(hy_ring *ring)
+void hyi_ring_publish_hint(hy_ring *ring)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
 
     if (c->hinted == c->head)
         return;
     c->hinted = c->head;
-    /* Release: pairs with the acquire in find_room. */
+    /* Release: pairs with the acquire in hyi_ring_find_room. */
     atomic_store_explicit(&ring->hint, c->head, memory_order_release);
 }
 
-/* How many items are there, looking at the producer again. *error is 0, or
- * says why there are none. */
-static uint64_t find_items(hy_ring *ring, int *error)
+uint64_t hyi_ring_find_items(hy_ring *ring, int *error)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
 
-    publish_hint(ring);
+    hyi_ring_publish_hint(ring);
     *error = -EPIPE;
     if (c->sealed)
         return 0;
     for (;;) {
-        /* Acquire: pairs with the release in publish. */
+        /* Acquire: pairs with the release in hyi_ring_publish_tail. */
         c->seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
         if (c->seen != c->head) {
             *error = 0;
@@ -438,23 +416,8 @@ static inline uint64_t items_of(hy_ring *ring, uint64_t want)
     uint64_t items = ring->consumer.seen - ring->consumer.head;
     int error;
 
-    return HYI_LIKELY(items >= want) ? items : find_items(ring, &error);
-}
-
-/* Gives all slots before head back. */
-static inline void give_back(hy_ring *ring, uint64_t head)
-{
-    struct hyi_ring_consumer *c = &ring->consumer;
-
-    uintptr_t word;
-
-    c->head = head;
-    /* Pairs with the acquire in find_room. */
-    word = hyi_ring_publish(&ring->head, head, &ring->writer, c->fenced);
-    if (HYI_UNLIKELY(head - c->hinted >= ring->lag))
-        publish_hint(ring);
-    if (HYI_UNLIKELY(word > HYI_RING_CLOSED))
-        hyi_ring_attend_writer(ring);
+    return HYI_LIKELY(items >= want) ? items
+                                     : hyi_ring_find_items(ring, &error);
 }
 
 static __attribute__((noinline)) int pop_any(hy_ring *ring, void *item)
@@ -465,9 +428,9 @@ static __attribute__((noinline)) int pop_any(hy_ring *ring, void *item)
     hyi_ring_enter(&c->busy);
     if (is_overwriting(ring)) {
         r = hyi_ring_overwrite_pop(ring, item);
-    } else if (c->head != c->seen || find_items(ring, &r) != 0) {
+    } else if (c->head != c->seen || hyi_ring_find_items(ring, &r) != 0) {
         memcpy(item, hyi_ring_slot(ring, c->head), ring->item_bytes);
-        give_back(ring, c->head + 1);
+        hyi_ring_give_back(ring, c->head + 1);
     }
     hyi_ring_leave(&c->busy);
     return r;
@@ -477,7 +440,7 @@ static __attribute__((noinline)) int pop_any(hy_ring *ring, void *item)
 static __attribute__((noinline)) int pop_attended(hy_ring *ring, uintptr_t word)
 {
     if (ring->consumer.head - ring->consumer.hinted >= ring->lag)
-        publish_hint(ring);
+        hyi_ring_publish_hint(ring);
     if (word > HYI_RING_CLOSED)
         hyi_ring_attend_writer(ring);
     return 0;
@@ -493,7 +456,7 @@ int hy_ring_pop(hy_ring *ring, void *item)
         return pop_any(ring, item);
     memcpy(item, hyi_ring_word(ring, head), sizeof(uint64_t));
     c->head = ++head;
-    /* As in give_back. */
+    /* As in hyi_ring_give_back. */
     word = hyi_ring_publish(&ring->head, head, &ring->writer, false);
     if (HYI_UNLIKELY(word > HYI_RING_CLOSED || head - c->hinted >= ring->lag))
         return pop_attended(ring, word);
@@ -524,7 +487,7 @@ size_t hy_ring_pop_n(hy_ring *ring, void *items, size_t count)
         there = count;
     if (there != 0) {
         copy_out(ring, head, items, there);
-        give_back(ring, head + there);
+        hyi_ring_give_back(ring, head + there);
     }
     hyi_ring_leave(&ring->consumer.busy);
     return (size_t)there;
@@ -556,7 +519,7 @@ void hy_ring_release(hy_ring *ring, size_t count)
     if (span == 0)
         return;
     hyi_ring_enter(&c->busy);
-    give_back(ring, c->head + span);
+    hyi_ring_give_back(ring, c->head + span);
     hyi_ring_leave(&c->busy);
 }
 

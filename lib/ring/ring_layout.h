@@ -18,7 +18,7 @@
  *
  * Invariant: an owner never loads a line that it publishes on, and
  * head <= seen <= tail <= limit <= head + capacity at all times.
- * Upstream: ring.c, ring_wait.c, ring_overwrite.c, ring_many.c.
+ * Upstream: ring.c, ring_wait.c, ring_overwrite.c, ring_many.c, ring_bytes.c.
  * Downstream: park.h.
  */
 #ifndef HYI_RING_LAYOUT_H
@@ -32,7 +32,11 @@
 #include "check.h"
 #include "order.h"
 
-enum { HYI_RING_MAGIC = 0x676e6972, HYI_RING_VERSION = 2 };
+enum {
+    HYI_RING_MAGIC = 0x676e6972,
+    HYI_RING_MAGIC_BYTES = 0x67726962, /* ring_bytes.c */
+    HYI_RING_VERSION = 2
+};
 
 /* In reader and writer, below the waiter's address. */
 #define HYI_RING_CLOSED ((uintptr_t)1)
@@ -221,6 +225,58 @@ static inline bool hyi_ring_has_ended(const hy_ring *ring)
 /* The consumer has found the ring empty and closed. True: it is drained, for
  * good. False: a push in flight has won, look again. */
 bool hyi_ring_seal(hy_ring *ring);
+
+/* --- both sides, without waiting (ring.c) --------------------------------- */
+
+/* Makes a ring of checked options; magic tells its kinds apart. */
+void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
+                   size_t stride, uint32_t magic);
+
+static inline bool hyi_ring_is_closed(const hy_ring *ring)
+{
+    /* Relaxed: a close that is seen late is sorted out by
+     * hyi_ring_attend_reader. */
+    return (atomic_load_explicit(&ring->reader, memory_order_relaxed) &
+            HYI_RING_CLOSED) != 0;
+}
+
+/* How many items fit, looking at the consumer only when fewer than want. */
+uint64_t hyi_ring_find_room(hy_ring *ring, uint64_t want);
+
+/* Publishes all up to tail; returns how many of them are delivered. */
+static inline uint64_t hyi_ring_publish_tail(hy_ring *ring, uint64_t before,
+                                             uint64_t tail)
+{
+    struct hyi_ring_producer *p = &ring->producer;
+
+    p->tail = tail;
+    /* Pairs with the acquire in hyi_ring_find_items. */
+    if (HYI_UNLIKELY(
+            hyi_ring_publish(&ring->tail, tail, &ring->reader, p->fenced) != 0))
+        return hyi_ring_attend_reader(ring, before, tail);
+    return tail - before;
+}
+
+/* How many items are there, looking at the producer again. *error is 0, or
+ * says why there are none. */
+uint64_t hyi_ring_find_items(hy_ring *ring, int *error);
+
+void hyi_ring_publish_hint(hy_ring *ring);
+
+/* Gives all slots before head back. */
+static inline void hyi_ring_give_back(hy_ring *ring, uint64_t head)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uintptr_t word;
+
+    c->head = head;
+    /* Pairs with the acquire in hyi_ring_find_room. */
+    word = hyi_ring_publish(&ring->head, head, &ring->writer, c->fenced);
+    if (HYI_UNLIKELY(head - c->hinted >= ring->lag))
+        hyi_ring_publish_hint(ring);
+    if (HYI_UNLIKELY(word > HYI_RING_CLOSED))
+        hyi_ring_attend_writer(ring);
+}
 
 /* push and pop of an HY_RING_OVERWRITE ring. */
 size_t hyi_ring_overwrite_bytes(size_t item_bytes);

@@ -121,8 +121,9 @@ static void *producer(void *unused)
     hy_ring_close(ring);
 #elif WEAK_CASE == 12
     ring->mask = ring->item_bytes = ring->stride = 0;
-    fill(ring, &(hy_ring_options){.capacity = CAPACITY, .item_bytes = 8},
-         sizeof(memory), 8);
+    hyi_ring_fill(ring,
+                  &(hy_ring_options){.capacity = CAPACITY, .item_bytes = 8},
+                  sizeof(memory), 8, HYI_RING_MAGIC);
 #elif WEAK_CASE == 9 || WEAK_CASE == 10
     for (; item <= 3; item++)
         push(item);

@@ -245,7 +245,7 @@ HY_TEST(ring_marks, a_deadline_takes_what_is_there)
     struct sleeper p = {.ring = make(8, 0, 4), .item = 8};
     struct sleeper none = {.ring = make(8, 4, 0)};
 
-    s.until = hy_after(10 * WHILE_NS);
+    s.until = hy_after(50 * WHILE_NS);
     put_to_sleep(&s, sleep_for_items);
     push(s.ring, 7);
     pthread_join(s.thread, NULL);
@@ -257,7 +257,7 @@ HY_TEST(ring_marks, a_deadline_takes_what_is_there)
 
     for (uint64_t i = 0; i < 8; i++)
         push(p.ring, i);
-    p.until = hy_after(10 * WHILE_NS);
+    p.until = hy_after(50 * WHILE_NS);
     put_to_sleep(&p, sleep_for_room);
     pop(p.ring, 0);
     pthread_join(p.thread, NULL);
@@ -265,7 +265,7 @@ HY_TEST(ring_marks, a_deadline_takes_what_is_there)
     HY_CHECK(hy_now() >= p.until);
     hy_ring_destroy(p.ring);
 
-    none.until = hy_after(2 * WHILE_NS);
+    none.until = hy_after(25 * WHILE_NS);
     put_to_sleep(&none, sleep_for_items);
     check_result(&none, -ETIMEDOUT);
     hy_ring_destroy(none.ring);
