@@ -65,6 +65,57 @@
  * another thread of the parent was pushing by push_mp at that moment is in the
  * child's copy, or not.
  *
+ * Between processes (HY_RING_SHARED). The ring lies in memory that several
+ * processes map, at any address: hy_ring_init in one, hy_ring_attach in the
+ * others; or hy_ring_create, and fork. All are of one ABI: 64 bits, little
+ * endian, one version of this layout (the number at byte 4).
+ *
+ *      byte   what                                          written by
+ *      0      u32 0x676e6972, once the ring is made         its maker
+ *      4      u32 version of the layout: 2                  its maker
+ *      256    u64 tail: items ever pushed                   the producer
+ *      512    u64 head: items ever popped                   the consumer
+ *      768    u64 reader: bit 0 closed, bit 1 the           both, by one
+ *             consumer sleeps; all else 0                   read-modify-write
+ *      776    u64 the tail for which the consumer sleeps    the consumer
+ *      784    u32 the consumer's bell: rings so far         who rings
+ *      896    u64 writer: the same of the producer          both
+ *      904    u64 the head for which the producer sleeps    the producer
+ *      912    u32 the producer's bell                       who rings
+ *
+ * A push stores tail, fences, and loads reader. Only when bit 1 is set, and
+ * tail has come to the word beside it, it takes that bit out with one atomic
+ * AND, and only if it was it who took it, adds 1 to the consumer's bell and
+ * wakes that futex, as shared between processes (FUTEX_WAKE without
+ * FUTEX_PRIVATE_FLAG). A consumer that is about to sleep loads its bell, sets
+ * bit 1 with an atomic OR, fences, looks at tail once more, and waits on the
+ * futex for as long as the bell is what it was (FUTEX_WAIT_BITSET,
+ * CLOCK_MONOTONIC). The other way round in the same manner, with head, writer,
+ * and the producer's bell. So there is one wake for each sleep, and none while
+ * nobody sleeps; hy_ring_stats counts both. A fiber waits through its worker,
+ * which goes on with other fibers. hy_ring_close sets bit 0 of reader, then of
+ * writer, and rings for who sleeps.
+ *
+ * Each side belongs to one process: the first that uses it (or calls
+ * hy_ring_claim), until it calls hy_ring_detach, or ends. While that process is
+ * alive the same side answers -EBUSY to others (hy_ring_push_n and _pop_n 0,
+ * hy_ring_reserve and _peek NULL). A process is told from a later one of the
+ * same number by its start; one that has called exec counts as alive; and those
+ * of another PID namespace than the maker's cannot be looked up, and count as
+ * alive until hy_ring_recover says otherwise.
+ *
+ * A process may be killed at any moment. What is published, tail and head, is
+ * the truth: the next owner of the side begins there. An item whose push has
+ * returned 0 is in; one of a push that has not returned is in, whole, or is
+ * not. (Of a batch or a span: all or nothing.) An item that a pop has returned
+ * does not come again; those of a pop, pop_n or peeked span under way come
+ * again to the next consumer, or not at all once given back, which is why who
+ * must not lose one processes it before hy_ring_release. The partner of a
+ * killed process goes on: if it sleeps, it gets -EOWNERDEAD within half a
+ * second of sleep, once, as soon as there is nothing left to pop (or no room),
+ * and may wait on for a new partner; nothing else has to be done by anybody. (A
+ * wake that the killed one did not come to is made up for at the same time.)
+ *
  * No function here is for signal handlers. hy_ring_push and hy_ring_pop never
  * block.
  *
@@ -85,7 +136,7 @@ typedef struct hy_ring hy_ring;
 
 /** Flags of hy_ring_options. */
 enum hy_ring_flags {
-    /** Between processes. Not offered yet: -ENOTSUP. */
+    /** Between processes (see above). Not with HY_RING_LOCAL. */
     HY_RING_SHARED = 1u << 0,
     /**
      * A push on a full ring drops the oldest item and never fails; the
@@ -101,6 +152,9 @@ enum hy_ring_flags {
      */
     HY_RING_LOCAL = 1u << 2
 };
+
+/** The two sides of a ring; may be or'ed. */
+enum hy_ring_side { HY_RING_PRODUCER = 1u << 0, HY_RING_CONSUMER = 1u << 1 };
 
 /** How a ring is made. item_bytes and capacity have no default. */
 typedef struct hy_ring_options {
@@ -122,19 +176,23 @@ typedef struct hy_ring_options {
 
 /**
  * Makes a ring in memory of its own: capacity slots of item_bytes, the first
- * one aligned to 128 bytes, and about 1.3 KB. Any thread.
+ * one aligned to 128 bytes, and about 1.3 KB. With HY_RING_SHARED the memory is
+ * one that children made by fork share, at the same address. Any thread.
  * @param out      gets the ring; hy_ring_destroy ends it
  * @param options  must not be NULL
  * @return 0; -EINVAL for NULL, an item_bytes or capacity of zero, a mark above
- *         the capacity, or unknown flags; -EOVERFLOW when the bytes do not fit
- *         a size_t; -ENOTSUP for HY_RING_SHARED; -ENOMEM; -E2BIG (base.h,
- *         Options).
+ *         the capacity, unknown flags, or HY_RING_SHARED with HY_RING_LOCAL;
+ *         -EOVERFLOW when the bytes do not fit a size_t; -ENOMEM; -E2BIG
+ *         (base.h, Options).
  */
 HY_API int hy_ring_create(hy_ring **out, const hy_ring_options *options);
 
 /**
  * Ends a ring that neither side uses any more; NULL is allowed. Memory that
  * hy_ring_init was given stays the caller's and can no longer be attached.
+ * With HY_RING_SHARED: gives up this process's sides as hy_ring_detach does;
+ * then what hy_ring_create made goes from this process alone, while a ring that
+ * hy_ring_init made is ended for all.
  */
 HY_API void hy_ring_destroy(hy_ring *ring);
 
@@ -146,7 +204,10 @@ HY_API int hy_ring_placement(size_t *bytes, const hy_ring_options *options);
 
 /**
  * Makes a ring inside the caller's memory, which must stay until
- * hy_ring_destroy. Nothing in it is an address, but for a sleeper's.
+ * hy_ring_destroy. Nothing in it is an address, but for a sleeper's, of which a
+ * HY_RING_SHARED ring has none. Whoever attaches before this has returned gets
+ * -EBADMSG. What was in the memory before is overwritten: a ring that may be in
+ * use is attached, not initialised.
  * @param memory  aligned to 128 bytes
  * @return 0; -EINVAL for misaligned memory; -ENOSPC when bytes is less than
  *         hy_ring_placement asks for; or the errors of hy_ring_create.
@@ -155,18 +216,76 @@ HY_API int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
                         const hy_ring_options *options);
 
 /**
- * Finds the ring that hy_ring_init made in this memory, in this process.
+ * Finds the ring that hy_ring_init made in this memory: in this process, or, of
+ * a HY_RING_SHARED ring, in any. Everything in its header is checked, and what
+ * is accepted never makes a push or a pop leave the memory; the lines that a
+ * side keeps for itself are made anew when it is claimed. (Not those of a side
+ * that this very process has claimed already.) Changes nothing.
  * @return 0; -EINVAL for NULL or misaligned memory; -EBADMSG when no ring is
- *         there or its header is damaged; -EPROTO when it was made by another
- *         version of the library; -ENOSPC when the ring is larger than bytes.
+ *         there (or none yet), or its header is damaged: a capacity that is no
+ *         power of two, sizes that do not fit one another, unknown flags, bits
+ *         that no word has; -ERANGE when an index is out of place: not
+ *         hint <= head <= tail <= head + capacity; -EPROTO when it was made by
+ *         another version of the library; -ENOSPC when the ring is larger than
+ *         bytes.
  */
 HY_API int hy_ring_attach(hy_ring **out, void *memory, size_t bytes);
 
-/** Adds one item. Producer. 0, -EAGAIN full, -EPIPE closed. */
+/**
+ * hy_ring_attach to a ring of the shape that the caller expects: item_bytes,
+ * capacity (rounded up as by hy_ring_init) and flags of expected, of which
+ * sizes of 0 mean any; expected->report is told in words what is wrong.
+ * @return as hy_ring_attach; -EMSGSIZE for another item size; -EDOM for another
+ *         capacity; -EPROTOTYPE for other flags; -EINVAL for expected NULL;
+ *         -E2BIG.
+ */
+HY_API int hy_ring_attach_as(hy_ring **out, void *memory, size_t bytes,
+                             const hy_ring_options *expected);
+
+/**
+ * Makes this process the owner of these sides of a HY_RING_SHARED ring. The
+ * first use of a side does it, too; this tells early. A side whose owner has
+ * ended is taken over: see above what its next owner finds.
+ * @return 0, also when it has them already; -EBUSY when another process that
+ *         is alive has one of them, and then none is claimed anew; -EINVAL for
+ *         NULL, no side, or a ring that is not shared; -ENOMEM.
+ */
+HY_API int hy_ring_claim(hy_ring *ring, unsigned sides);
+
+/**
+ * Gives up those of the sides that this process owns, for another to claim; no
+ * call on them is under way. A span that was not committed or released is as if
+ * it had never been. The ring stays attached.
+ * @return 0, or -EINVAL as hy_ring_claim.
+ */
+HY_API int hy_ring_detach(hy_ring *ring, unsigned sides);
+
+/**
+ * Who owns a side of a HY_RING_SHARED ring; of a moment ago.
+ * @param pid  gets its process number unless -ESRCH; NULL is allowed
+ * @return 0 for a process that is alive, this one or another; -EOWNERDEAD for
+ *         one that has ended; -EXDEV for one of another PID namespace than the
+ *         ring's, of which nothing is known; -ESRCH: nobody; -EINVAL.
+ */
+HY_API int hy_ring_owner(const hy_ring *ring, unsigned side, uint64_t *pid);
+
+/**
+ * Gives up a side in the place of a process that has ended: hy_ring_claim does
+ * it by itself, but for one of another PID namespace, whose end the caller has
+ * to know of. Any process.
+ * @return 0; -EBUSY while the owner is alive, or is this process; -EINVAL.
+ */
+HY_API int hy_ring_recover(hy_ring *ring, unsigned side);
+
+/**
+ * Adds one item. Producer. 0, -EAGAIN full, -EPIPE closed; -EBUSY when another
+ * process has this side of a HY_RING_SHARED ring, and, in debug builds, of any
+ * ring when another thread is in the middle of a push.
+ */
 HY_API int hy_ring_push(hy_ring *ring, const void *item);
 
 /** Takes the oldest item. Consumer. 0, -EAGAIN empty, -EPIPE closed and
- * drained. */
+ * drained; -EBUSY as hy_ring_push. */
 HY_API int hy_ring_pop(hy_ring *ring, void *item);
 
 /**
@@ -230,8 +349,10 @@ HY_API size_t hy_ring_capacity(const hy_ring *ring);
  * @return 0; -EPIPE closed; -ETIMEDOUT when the deadline passed first (at once
  *         for HY_NOW); -ECANCELED when the fiber is cancelled; -EBUSY when
  *         another thread or fiber sleeps in this function on this ring: a side
- *         is one at a time, and the sleeper goes on sleeping. The item is in
- *         the ring if and only if the result is 0.
+ *         is one at a time, and the sleeper goes on sleeping; or as
+ *         hy_ring_push; -EOWNERDEAD when it slept on a HY_RING_SHARED ring and
+ *         the consumer's process has ended: told once, after that the side is
+ *         nobody's. The item is in the ring if and only if the result is 0.
  */
 HY_API int hy_ring_push_wait(hy_ring *ring, const void *item,
                              hy_deadline until);
@@ -242,7 +363,10 @@ HY_API int hy_ring_pop_wait(hy_ring *ring, void *item, hy_deadline until);
 
 /**
  * hy_ring_push for many producers at once: any thread or fiber.
- * @return 0; -EAGAIN full; -EPIPE closed. After 0 the item is in the ring.
+ * On a HY_RING_SHARED ring all of them are of the one process that has the
+ * producer's side.
+ * @return 0; -EAGAIN full; -EPIPE closed; -EBUSY as hy_ring_push. After 0 the
+ *         item is in the ring.
  */
 HY_API int hy_ring_push_mp(hy_ring *ring, const void *item);
 

@@ -50,6 +50,23 @@ int hyi_os_futex_wait(const _Atomic uint32_t *word, uint32_t expected,
 void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
                        bool shared);
 
+/* Of several words, for hyi_os_futex_wait_any. */
+struct hyi_os_word {
+    const _Atomic uint32_t *word;
+    uint32_t expected;
+    bool shared;
+};
+
+enum { HYI_OS_WORDS_MOST = 128 };
+
+/*
+ * Sleeps while each of 1 to HYI_OS_WORDS_MOST words is as expected. Results as
+ * of hyi_os_futex_wait, -EFAULT for an address that is none, and -ENOTSUP where
+ * the system cannot wait for several.
+ */
+int hyi_os_futex_wait_any(const struct hyi_os_word *words, unsigned count,
+                          hy_deadline until);
+
 /*
  * A full memory barrier on every running thread of this process, so that the
  * other side of a rarely-taken race needs none. -ENOTSUP where it is missing:
@@ -72,6 +89,9 @@ int hyi_os_protect(void *address, size_t bytes, int protection); /* (S) */
 
 /* Gives the memory back; private anonymous pages read as zero afterwards. */
 int hyi_os_decommit(void *address, size_t bytes);
+
+/* Zeroes that children made by fork share. */
+int hyi_os_map_shared(void **out, size_t bytes);
 
 /* Maps part of a file, shared or private. */
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
@@ -284,6 +304,14 @@ uint64_t hyi_os_process_id(void);        /* (S) */
 /* Tells two processes of one number apart; 0 when there is none, or nobody
  * tells. */
 uint64_t hyi_os_process_start(uint64_t pid);
+
+/* The same, with the difference: -ESRCH when there is none, or it has ended and
+ * was not yet waited for; another error when nobody tells. */
+int hyi_os_process_look(uint64_t pid, uint64_t *start);
+
+/* Processes of different spaces know one another by no number, or by another;
+ * 0 when nobody tells. */
+uint64_t hyi_os_process_space(void);
 
 /* Faults that the kernel has answered for this process, and its resident set;
  * 0 for what is not told. */

@@ -472,6 +472,33 @@ int hyi_os_shm_each(const char *prefix, int (*visit)(const char *, void *),
     return -ENOTSUP;
 }
 
+int hyi_os_futex_wait_any(const struct hyi_os_word *words, unsigned count,
+                          hy_deadline until)
+{
+    (void)words;
+    (void)count;
+    (void)until;
+    return -ENOTSUP;
+}
+
+uint64_t hyi_os_process_space(void)
+{
+    return 0;
+}
+
+int hyi_os_process_look(uint64_t pid, uint64_t *start)
+{
+    int saved = errno;
+    uint64_t found = hyi_os_process_start(pid);
+    bool gone = found == 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+
+    errno = saved;
+    if (gone)
+        return -ESRCH;
+    *start = found;
+    return found != 0 ? 0 : -ENOTSUP;
+}
+
 uint64_t hyi_os_process_start(uint64_t pid)
 {
     int saved = errno;

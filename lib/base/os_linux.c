@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/vfs.h>
@@ -32,6 +33,8 @@
 
 #include "bits.h"
 #include "process.h"
+
+enum { SYS_FUTEX_WAITV = 449, FUTEX_SIZE_U32 = 2 };
 
 enum {
     ADVISE_COLD = 20,
@@ -138,6 +141,32 @@ void hyi_os_futex_wake(const _Atomic uint32_t *word, unsigned count,
     syscall(SYS_futex, word, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG),
             count, NULL, NULL, 0);
     errno = saved;
+}
+
+int hyi_os_futex_wait_any(const struct hyi_os_word *words, unsigned count,
+                          hy_deadline until)
+{
+    int saved = errno;
+    struct timespec ts = {(time_t)(until / 1000000000u),
+                          (long)(until % 1000000000u)};
+    struct { /* struct futex_waitv, Linux 5.16 */
+        uint64_t expected, address;
+        uint32_t flags, reserved;
+    } list[HYI_OS_WORDS_MOST];
+    long r;
+
+    for (unsigned i = 0; i < count; i++) {
+        list[i].expected = words[i].expected;
+        list[i].address = (uintptr_t)words[i].word;
+        list[i].flags =
+            FUTEX_SIZE_U32 | (words[i].shared ? 0 : FUTEX_PRIVATE_FLAG);
+        list[i].reserved = 0;
+    }
+    r = syscall(SYS_FUTEX_WAITV, list, count, 0,
+                until == HY_FOREVER ? NULL : &ts, CLOCK_MONOTONIC);
+    if (r < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL))
+        errno = ENOTSUP;
+    return hyi_os_result(r < 0 ? r : 0, saved);
 }
 
 /* A kind of membarrier(2), registered at its first use. */
@@ -814,20 +843,63 @@ static void read_proc(const char *path, char *text, size_t bytes)
     errno = saved;
 }
 
-uint64_t hyi_os_process_start(uint64_t pid)
+/* Field number of a line of stat (proc(5)) from the third on; text begins with
+ * it. */
+static uint64_t stat_field(const char *text, int number)
 {
-    enum { FIELD_STATE = 3, FIELD_START = 22 }; /* proc(5), stat */
-    char path[40], text[1024], *p;
+    enum { FIELD_STATE = 3 };
 
-    snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)pid);
+    for (int field = FIELD_STATE; text != NULL && field < number; field++) {
+        text = strchr(text, ' ');
+        text = text != NULL ? text + 1 : NULL;
+    }
+    return text != NULL ? strtoull(text, NULL, 10) : 0;
+}
+
+int hyi_os_process_look(uint64_t pid, uint64_t *start)
+{
+    enum { FIELD_THREADS = 20, FIELD_START = 22 };
+    int saved = errno;
+    char path[64], text[1024], *p;
+    bool gone;
+
+    /* By way of its first thread: emulators make up a stat of their own for
+     * the process that asks, which another would find different. */
+    snprintf(path, sizeof(path), "/proc/%llu/task/%llu/stat",
+             (unsigned long long)pid, (unsigned long long)pid);
     read_proc(path, text, sizeof(text));
     /* The name, field 2, may hold anything but ends with the last ')'. */
     p = strrchr(text, ')');
-    if (p == NULL || strlen(p) < 4 || p[2] == 'Z' || p[2] == 'X')
-        return 0;
-    for (int field = FIELD_STATE - 1; p != NULL && field < FIELD_START; field++)
-        p = strchr(p + 1, ' ');
-    return p != NULL ? strtoull(p + 1, NULL, 10) : 0;
+    if (p == NULL || strlen(p) < 4) {
+        gone = kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+        errno = saved;
+        return gone ? -ESRCH : -ENOTSUP;
+    }
+    p += 2;
+    /* A first thread that has ended while others run is a zombie, too. */
+    if ((*p == 'Z' || *p == 'X') && stat_field(p, FIELD_THREADS) <= 1)
+        return -ESRCH;
+    *start = stat_field(p, FIELD_START);
+    return 0;
+}
+
+uint64_t hyi_os_process_start(uint64_t pid)
+{
+    uint64_t start = 0;
+
+    return hyi_os_process_look(pid, &start) == 0 ? start : 0;
+}
+
+uint64_t hyi_os_process_space(void)
+{
+    int saved = errno;
+    struct stat s;
+    uint64_t space = 0;
+
+    if (stat("/proc/self/ns/pid", &s) == 0)
+        space = (uint64_t)s.st_ino;
+    errno = saved;
+    return space;
 }
 
 void hyi_os_usage(struct hyi_os_usage *out)

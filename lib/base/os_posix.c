@@ -97,6 +97,18 @@ bool hyi_os_is_mapped(const void *address, size_t bytes)
     return r == 0;
 }
 
+int hyi_os_map_shared(void **out, size_t bytes)
+{
+    int saved = errno;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return hyi_os_result(-1, saved);
+    *out = p;
+    return 0;
+}
+
 int hyi_os_map_file(void **out, int fd, uint64_t offset, size_t bytes,
                     int protection, bool shared)
 {

@@ -122,6 +122,19 @@ void hyi_park_claimed(struct hyi_waiter *waiter)
     HYI_ASSERT(r == 0);
 }
 
+__attribute__((noinline)) int hyi_wait_word(const _Atomic uint32_t *word,
+                                            uint32_t expected,
+                                            hy_deadline until)
+{
+    const struct hyi_parker *parker = hyi_parker_self;
+    int r;
+
+    if (parker != NULL && parker->wait_word != NULL)
+        return parker->wait_word(word, expected, until);
+    r = hyi_os_futex_wait(word, expected, until, true);
+    return r == -ETIMEDOUT ? r : 0;
+}
+
 void hyi_wake(struct hyi_waiter *waiter)
 {
     waiter->wake(waiter);

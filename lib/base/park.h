@@ -94,6 +94,9 @@ struct hyi_parker {
     uint64_t (*now)(void);
     void (*init)(struct hyi_waiter *waiter);
     int (*park)(struct hyi_waiter *waiter, hy_deadline until, bool cancellable);
+    /* As hyi_wait_word; NULL: as a thread waits. */
+    int (*wait_word)(const _Atomic uint32_t *word, uint32_t expected,
+                     hy_deadline until);
 };
 
 /* NULL means: this thread is a plain one and waits on a futex. */
@@ -117,6 +120,15 @@ int hyi_park(struct hyi_waiter *waiter, hy_deadline until);
 /* Waits for the wake of a waiter that was claimed; neither late nor cancelled.
  */
 void hyi_park_claimed(struct hyi_waiter *waiter);
+
+/*
+ * Waits while *word, in memory that other processes may share, is as expected:
+ * who changes it calls hyi_os_futex_wake for it, as shared. 0: it may be
+ * another; also now and then for nothing. -ETIMEDOUT, -ECANCELED (fibers only).
+ * The word stays in place until this returns. Acquires nothing.
+ */
+int hyi_wait_word(const _Atomic uint32_t *word, uint32_t expected,
+                  hy_deadline until);
 
 /* Once for each claimed waiter. Release: pairs with the acquire of park. */
 void hyi_wake(struct hyi_waiter *waiter);

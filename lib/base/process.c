@@ -77,6 +77,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     atomic_fetch_add_explicit(&hyi_process.forks, 1, memory_order_relaxed);
+    atomic_store_explicit(&hyi_process.identity, 0, memory_order_relaxed);
     after_fork(true);
 }
 

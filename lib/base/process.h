@@ -105,6 +105,10 @@ struct hyi_process {
     _Atomic unsigned pager_caps; /* hy_pager_caps, once probed; 0: not yet */
     _Atomic int barrier_core;    /* the same, refetching instructions */
 
+    /* This process, as sides of shared rings name their owner; 0: not yet
+     * known. A child finds 0. */
+    _Atomic uint64_t identity;
+
     struct hyi_patch_module *patch_modules; /* lib/jit/patch.c, its lock */
     _Atomic int patch_way; /* 0: not yet tried; 1 + one of HY_PATCH_... */
     _Atomic uint64_t patch_switches, patch_failures; /* hy_patch_stats */

@@ -26,10 +26,6 @@
 
 enum { KNOWN_FLAGS = HY_RING_SHARED | HY_RING_OVERWRITE | HY_RING_LOCAL };
 
-/* hint lags by at most a 16th of the ring; measured at 1,024 slots with
- * contended lines: 64 pops 17 ns an item, 128 20, 256 20, each pop 22. */
-enum { LAG_SHARE = 16 };
-
 /* A consumer that knows of this many items peeks without a look at the
  * producer's line, whose transfer costs as much as reading some 16 items. */
 enum { PEEK_ENOUGH = 64 };
@@ -49,21 +45,18 @@ static int plan(hy_ring_options *o, const hy_ring_options *options,
     if (o->item_bytes == 0 || o->capacity == 0 ||
         (o->flags & ~(unsigned)KNOWN_FLAGS) != 0)
         return -EINVAL;
-    if ((o->flags & HY_RING_SHARED) != 0)
-        return -ENOTSUP;
+    if ((o->flags & HY_RING_SHARED) != 0 && (o->flags & HY_RING_LOCAL) != 0)
+        return -EINVAL;
     capacity = hyi_power_of_two_ceil(o->capacity);
     if (capacity == 0 || capacity > room || o->item_bytes > room)
         return -EOVERFLOW;
-    *stride = o->item_bytes;
-    if ((o->flags & HY_RING_OVERWRITE) != 0)
-        *stride = hyi_ring_overwrite_bytes(o->item_bytes);
+    *stride = hyi_ring_stride(o->item_bytes, o->flags);
     if (*stride > room / capacity)
         return -EOVERFLOW;
     if (o->wake_items > capacity || o->wake_room > capacity)
         return -EINVAL;
     o->capacity = (size_t)capacity;
-    *bytes = (size_t)hyi_align_up(sizeof(struct hy_ring) + *stride * capacity,
-                                  HYI_LINE_BYTES);
+    *bytes = hyi_ring_bytes(*stride, capacity);
     return 0;
 }
 
@@ -77,10 +70,11 @@ static void report_fenced(const hy_report *report)
 void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
                    size_t stride, uint32_t magic)
 {
-    bool fenced = false;
+    bool shared = (o->flags & HY_RING_SHARED) != 0, fenced = shared;
 
-    /* The first call registers the process, so that a sleeper's is quick. */
-    if ((o->flags & HY_RING_LOCAL) == 0)
+    /* The first call registers the process, so that a sleeper's is quick. It
+     * reaches no other process. */
+    if ((o->flags & (HY_RING_LOCAL | HY_RING_SHARED)) == 0)
         fenced = hyi_os_barrier() != 0;
     memset(ring, 0, sizeof(*ring));
     ring->version = HYI_RING_VERSION;
@@ -88,10 +82,13 @@ void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
     ring->item_bytes = o->item_bytes;
     ring->stride = stride;
     ring->bytes = bytes;
-    ring->lag = o->capacity > LAG_SHARE ? o->capacity / LAG_SHARE : 1;
+    ring->lag = hyi_ring_lag(o->capacity);
     ring->wake_items = o->wake_items > 1 ? o->wake_items : 1;
     ring->wake_room = o->wake_room > 1 ? o->wake_room : 1;
     ring->flags = o->flags;
+    ring->slots = sizeof(*ring);
+    if (shared)
+        ring->space = hyi_os_process_space();
     ring->producer.limit = o->capacity;
     ring->producer.fenced = ring->consumer.fenced = fenced;
     ring->producer.quick = ring->consumer.quick =
@@ -101,15 +98,27 @@ void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
         hyi_ring_overwrite_init(ring);
     /* Release: pairs with the acquire in hy_ring_attach. */
     atomic_store_explicit(&ring->magic, magic, memory_order_release);
-    if (fenced)
+    if (fenced && !shared)
         report_fenced(&o->report);
+}
+
+/* In memory of its own. NULL: none. */
+static hy_ring *allocate(size_t bytes, bool shared)
+{
+    int saved = errno;
+    void *memory;
+
+    if (shared)
+        return hyi_os_map_shared(&memory, bytes) == 0 ? memory : NULL;
+    memory = aligned_alloc(HYI_LINE_BYTES, bytes);
+    errno = saved;
+    return memory;
 }
 
 int hy_ring_create(hy_ring **out, const hy_ring_options *options)
 {
     hy_ring_options o;
     size_t bytes, stride;
-    int saved = errno;
     hy_ring *ring;
     int r;
 
@@ -118,8 +127,7 @@ int hy_ring_create(hy_ring **out, const hy_ring_options *options)
     r = plan(&o, options, &bytes, &stride);
     if (r != 0)
         return r;
-    ring = aligned_alloc(HYI_LINE_BYTES, bytes);
-    errno = saved;
+    ring = allocate(bytes, (o.flags & HY_RING_SHARED) != 0);
     if (ring == NULL)
         return -ENOMEM;
     hyi_ring_fill(ring, &o, bytes, stride, HYI_RING_MAGIC);
@@ -131,6 +139,10 @@ void hy_ring_destroy(hy_ring *ring)
 {
     if (ring == NULL)
         return;
+    if (hyi_ring_is_shared(ring)) {
+        hyi_ring_shared_leave(ring);
+        return;
+    }
     HYI_DEBUG((ring->reader & ~HYI_RING_CLOSED) == 0);
     HYI_DEBUG((ring->writer & ~HYI_RING_CLOSED) == 0);
     atomic_store_explicit(&ring->magic, 0, memory_order_relaxed);
@@ -166,38 +178,6 @@ int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
         return -ENOSPC;
     hyi_ring_fill(ring, &o, needed, stride, HYI_RING_MAGIC);
     ring->placed = true;
-    *out = ring;
-    return 0;
-}
-
-static bool is_header_sane(const hy_ring *ring)
-{
-    uint64_t capacity = ring->mask + 1;
-    size_t room = SIZE_MAX / 2 - sizeof(*ring);
-
-    return hyi_is_power_of_two(capacity) && ring->item_bytes != 0 &&
-           ring->stride >= ring->item_bytes &&
-           ring->stride <= room / capacity &&
-           ring->bytes >= sizeof(*ring) + ring->stride * capacity;
-}
-
-int hy_ring_attach(hy_ring **out, void *memory, size_t bytes)
-{
-    hy_ring *ring = memory;
-
-    if (out == NULL || memory == NULL ||
-        !hyi_is_aligned((uintptr_t)memory, HYI_LINE_BYTES))
-        return -EINVAL;
-    if (bytes < sizeof(*ring) ||
-        atomic_load_explicit(&ring->magic, memory_order_acquire) !=
-            HYI_RING_MAGIC)
-        return -EBADMSG;
-    if (ring->version != HYI_RING_VERSION)
-        return -EPROTO;
-    if (!is_header_sane(ring))
-        return -EBADMSG;
-    if (ring->bytes > bytes)
-        return -ENOSPC;
     *out = ring;
     return 0;
 }
@@ -239,12 +219,20 @@ static inline uint64_t room_of(hy_ring *ring, uint64_t want)
 
 static __attribute__((noinline)) int push_any(hy_ring *ring, const void *item)
 {
-    uint64_t tail = ring->producer.tail;
-    int r = 0;
+    uint64_t tail;
+    int r;
 
-    if (hyi_ring_is_closed(ring))
+    if (hyi_ring_is_closed(ring)) {
+        if (hyi_ring_is_shared(ring))
+            hyi_ring_end_close(ring);
         return -EPIPE;
-    hyi_ring_enter(&ring->producer.busy);
+    }
+    r = hyi_ring_need_producer(ring);
+    if (r != 0)
+        return r;
+    if (!hyi_ring_enter(&ring->producer.busy))
+        return -EBUSY;
+    tail = ring->producer.tail;
     if (is_overwriting(ring)) {
         r = hyi_ring_overwrite_push(ring, item);
     } else if (room_of(ring, 1) == 0) {
@@ -319,13 +307,16 @@ static size_t overwrite_push_n(hy_ring *ring, const void *items, size_t count)
 
 size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
 {
-    uint64_t tail = ring->producer.tail, room, done = 0;
+    uint64_t tail, room, done = 0;
 
     if (count == 0 || hyi_ring_is_closed(ring))
         return 0;
     if (is_overwriting(ring))
         return overwrite_push_n(ring, items, count);
-    hyi_ring_enter(&ring->producer.busy);
+    if (hyi_ring_need_producer(ring) != 0 ||
+        !hyi_ring_enter(&ring->producer.busy))
+        return 0;
+    tail = ring->producer.tail;
     room = room_of(ring, count);
     if (room > count)
         room = count;
@@ -339,14 +330,17 @@ size_t hy_ring_push_n(hy_ring *ring, const void *items, size_t count)
 
 void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got)
 {
-    uint64_t tail = ring->producer.tail;
-    uint64_t end = ring->mask + 1 - (tail & ring->mask), span;
+    uint64_t tail, end, span;
 
     if (got != NULL)
         *got = 0;
+    if (hyi_ring_need_producer(ring) != 0)
+        return NULL;
     ring->producer.span = 0;
     if (want == 0 || is_overwriting(ring) || hyi_ring_is_closed(ring))
         return NULL;
+    tail = ring->producer.tail;
+    end = ring->mask + 1 - (tail & ring->mask);
     if (end > want)
         end = want;
     span = room_of(ring, end);
@@ -363,13 +357,17 @@ void *hy_ring_reserve(hy_ring *ring, size_t want, size_t *got)
 void hy_ring_commit(hy_ring *ring, size_t count)
 {
     uint64_t tail = ring->producer.tail, span = ring->producer.span;
+    bool alone;
 
+    if (hyi_ring_is_shared(ring) && !hyi_ring_is_mine(&ring->producer.owner))
+        return;
     ring->producer.span = 0;
     if (count < span)
         span = count;
     if (span == 0)
         return;
-    hyi_ring_enter(&ring->producer.busy);
+    alone = hyi_ring_enter(&ring->producer.busy);
+    HYI_ASSERT(alone);
     hyi_ring_publish_tail(ring, tail, tail + span);
     hyi_ring_leave(&ring->producer.busy);
 }
@@ -423,9 +421,12 @@ static inline uint64_t items_of(hy_ring *ring, uint64_t want)
 static __attribute__((noinline)) int pop_any(hy_ring *ring, void *item)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
-    int r = 0;
+    int r = hyi_ring_need_consumer(ring);
 
-    hyi_ring_enter(&c->busy);
+    if (r != 0)
+        return r;
+    if (!hyi_ring_enter(&c->busy))
+        return -EBUSY;
     if (is_overwriting(ring)) {
         r = hyi_ring_overwrite_pop(ring, item);
     } else if (c->head != c->seen || hyi_ring_find_items(ring, &r) != 0) {
@@ -475,13 +476,16 @@ static size_t overwrite_pop_n(hy_ring *ring, void *items, size_t count)
 
 size_t hy_ring_pop_n(hy_ring *ring, void *items, size_t count)
 {
-    uint64_t head = ring->consumer.head, there;
+    uint64_t head, there;
 
     if (count == 0)
         return 0;
     if (is_overwriting(ring))
         return overwrite_pop_n(ring, items, count);
-    hyi_ring_enter(&ring->consumer.busy);
+    if (hyi_ring_need_consumer(ring) != 0 ||
+        !hyi_ring_enter(&ring->consumer.busy))
+        return 0;
+    head = ring->consumer.head;
     there = items_of(ring, count);
     if (there > count)
         there = count;
@@ -496,8 +500,13 @@ size_t hy_ring_pop_n(hy_ring *ring, void *items, size_t count)
 const void *hy_ring_peek(hy_ring *ring, size_t *count)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
-    uint64_t end = ring->mask + 1 - (c->head & ring->mask), span = 0;
+    uint64_t end, span = 0;
 
+    if (count != NULL)
+        *count = 0;
+    if (hyi_ring_need_consumer(ring) != 0)
+        return NULL;
+    end = ring->mask + 1 - (c->head & ring->mask);
     if (!is_overwriting(ring))
         span = items_of(ring, end < PEEK_ENOUGH ? end : PEEK_ENOUGH);
     if (span > end)
@@ -512,13 +521,17 @@ void hy_ring_release(hy_ring *ring, size_t count)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
     uint64_t span = c->span;
+    bool alone;
 
+    if (hyi_ring_is_shared(ring) && !hyi_ring_is_mine(&c->owner))
+        return;
     c->span = 0;
     if (count < span)
         span = count;
     if (span == 0)
         return;
-    hyi_ring_enter(&c->busy);
+    alone = hyi_ring_enter(&c->busy);
+    HYI_ASSERT(alone);
     hyi_ring_give_back(ring, c->head + span);
     hyi_ring_leave(&c->busy);
 }

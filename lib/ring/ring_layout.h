@@ -8,13 +8,18 @@
  *      +384   consumer's own     head, seen (the tail it knows of)
  *      +512   head               the consumer stores, exact
  *      +640   hint               the consumer stores, late: head of a while ago
- *      +768   reader, reader_at  who sleeps for items | closed, and until when
- *      +896   writer, writer_at  who sleeps for room | closed, and until when
+ *      +768   reader, reader_at  who sleeps for items | closed, and until when;
+ *             reader_bell        what it sleeps on in a shared ring
+ *      +896   writer, writer_at  who sleeps for room | closed, and until when;
+ *             writer_bell
  *      +1024  final              where the stream ends, once decided
  *      +1152  many               many producers: who waits behind whom
  *      +1280  slots              capacity * stride bytes
  *
- * Indices run freely in 64 bits; a slot is index & mask.
+ * Indices run freely in 64 bits; a slot is index & mask. In a shared ring
+ * nothing is an address: reader and writer say that somebody sleeps, on the
+ * bell beside them, and the producer's and the consumer's own lines say whose
+ * they are.
  *
  * Invariant: an owner never loads a line that it publishes on, and
  * head <= seen <= tail <= limit <= head + capacity at all times.
@@ -31,6 +36,7 @@
 #include "bits.h"
 #include "check.h"
 #include "order.h"
+#include "process.h"
 
 enum {
     HYI_RING_MAGIC = 0x676e6972,
@@ -38,8 +44,10 @@ enum {
     HYI_RING_VERSION = 2
 };
 
-/* In reader and writer, below the waiter's address. */
+/* In reader and writer, below the waiter's address; or, of a shared ring,
+ * beside HYI_RING_SLEEPS. */
 #define HYI_RING_CLOSED ((uintptr_t)1)
+#define HYI_RING_SLEEPS ((uintptr_t)2)
 
 #define HYI_RING_UNDECIDED UINT64_MAX
 
@@ -52,6 +60,7 @@ struct hyi_ring_producer {
     bool fenced;
     uint32_t spins; /* pauses before it parks; adapts */
     _Atomic uint32_t busy;
+    _Atomic uint64_t owner; /* of a shared ring's side (ring_shared.c); or 0 */
     _Atomic uint64_t parks, wakes;
     /* Many producers (ring_many.c): who has this side now, and whether one
      * sleeps until it is given back. On this line, so that it comes with what
@@ -79,6 +88,7 @@ struct hyi_ring_consumer {
     bool sealed; /* closed and drained: for good */
     uint32_t spins;
     _Atomic uint32_t busy;
+    _Atomic uint64_t owner;
     _Atomic uint64_t parks, wakes, lost;
 };
 
@@ -92,7 +102,9 @@ struct hy_ring {
     uint64_t lag;                   /* pops after which hint follows head */
     uint64_t wake_items, wake_room; /* the marks, at least 1 */
     unsigned flags;
-    bool placed; /* in caller's memory */
+    bool placed;    /* in caller's memory */
+    uint64_t slots; /* where they start: bytes from here */
+    uint64_t space; /* whose process numbers it knows (os.h); or 0 */
 
     HYI_ALIGNED struct hyi_ring_producer producer;
     HYI_ALIGNED _Atomic uint64_t tail;
@@ -101,9 +113,11 @@ struct hy_ring {
     HYI_ALIGNED _Atomic uint64_t head;
     HYI_ALIGNED _Atomic uint64_t hint;
     HYI_ALIGNED _Atomic uintptr_t reader;
-    _Atomic uint64_t reader_at; /* the tail that wakes it */
+    _Atomic uint64_t reader_at;   /* the tail that wakes it */
+    _Atomic uint32_t reader_bell; /* a futex: rung for who sleeps for items */
     HYI_ALIGNED _Atomic uintptr_t writer;
     _Atomic uint64_t writer_at; /* the head that wakes it */
+    _Atomic uint32_t writer_bell;
     HYI_ALIGNED _Atomic uint64_t final;
     HYI_ALIGNED struct hyi_ring_many many;
 };
@@ -145,12 +159,13 @@ static inline void hyi_ring_count_up(_Atomic uint64_t *counter, uint64_t by)
 }
 
 /* Two producers, or two consumers, at once: found in debug builds. */
-static inline void hyi_ring_enter(_Atomic uint32_t *busy)
+static inline bool hyi_ring_enter(_Atomic uint32_t *busy)
 {
 #if HY_DEBUG
-    HYI_ASSERT(atomic_exchange(busy, 1) == 0);
+    return atomic_exchange(busy, 1) == 0;
 #else
     (void)busy;
+    return true;
 #endif
 }
 
@@ -278,8 +293,112 @@ static inline void hyi_ring_give_back(hy_ring *ring, uint64_t head)
         hyi_ring_attend_writer(ring);
 }
 
+/* --- between processes (ring_shared.c) ------------------------------------ */
+
+static inline bool hyi_ring_is_shared(const hy_ring *ring)
+{
+    return (ring->flags & HY_RING_SHARED) != 0;
+}
+
+/* In an owner's name: its process number means nothing to others; it is still
+ * making the side's own line anew. */
+#define HYI_RING_FOREIGN  ((uint64_t)1 << 63)
+#define HYI_RING_CLAIMING ((uint64_t)1 << 62)
+
+/* Acquire: pairs with the release in hyi_ring_take_side, for another thread of
+ * this process. (identity changes in a child of fork, while it has one.) */
+static inline bool hyi_ring_is_mine(const _Atomic uint64_t *owner)
+{
+    uint64_t o = atomic_load_explicit(owner, memory_order_acquire);
+
+    return o != 0 && (o & ~HYI_RING_FOREIGN) ==
+                         atomic_load_explicit(&hyi_process.identity,
+                                              memory_order_relaxed);
+}
+
+/* The side, one of hy_ring_side, belongs to this process: 0, or an error. */
+int hyi_ring_take_side(hy_ring *ring, unsigned side);
+
+static inline int hyi_ring_need_producer(hy_ring *ring)
+{
+    if (!hyi_ring_is_shared(ring) || hyi_ring_is_mine(&ring->producer.owner))
+        return 0;
+    return hyi_ring_take_side(ring, HY_RING_PRODUCER);
+}
+
+static inline int hyi_ring_need_consumer(hy_ring *ring)
+{
+    if (!hyi_ring_is_shared(ring) || hyi_ring_is_mine(&ring->consumer.owner))
+        return 0;
+    return hyi_ring_take_side(ring, HY_RING_CONSUMER);
+}
+
+static inline bool hyi_ring_is_reached(uint64_t index, uint64_t mark)
+{
+    return (int64_t)(index - mark) >= 0;
+}
+
+/* One side as a sleeper: until index comes to mark, or flushed to least. */
+struct hyi_ring_sleeper {
+    _Atomic uintptr_t *word;
+    _Atomic uint64_t *at;
+    uint32_t *spins;
+    _Atomic uint64_t *parks;
+    const _Atomic uint64_t *index, *flushed; /* NULL: no mark to pass over */
+    uint64_t mark;
+    uint64_t least; /* the index that is good for something */
+    unsigned side;  /* of hy_ring_side */
+};
+
+/* Worth a try: its mark is reached, flushed, or closed. */
+bool hyi_ring_is_done(const struct hyi_ring_sleeper *s);
+
+/* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY, or
+ * -EOWNERDEAD. */
+int hyi_ring_shared_wait(hy_ring *ring, const struct hyi_ring_sleeper *s,
+                         hy_deadline until);
+void hyi_ring_shared_wake(_Atomic uint32_t *bell);
+
+/* Before its memory goes. */
+void hyi_ring_shared_leave(hy_ring *ring);
+
+/* A close that its caller did not live to end. */
+static inline void hyi_ring_end_close(hy_ring *ring)
+{
+    /* Relaxed: hy_ring_close has what order there is. */
+    if ((atomic_load_explicit(&ring->reader, memory_order_relaxed) &
+         HYI_RING_CLOSED) != 0 &&
+        (atomic_load_explicit(&ring->writer, memory_order_relaxed) &
+         HYI_RING_CLOSED) == 0)
+        hy_ring_close(ring);
+}
+
 /* push and pop of an HY_RING_OVERWRITE ring. */
 size_t hyi_ring_overwrite_bytes(size_t item_bytes);
+
+/* Bytes from slot to slot. */
+static inline size_t hyi_ring_stride(size_t item_bytes, unsigned flags)
+{
+    return (flags & HY_RING_OVERWRITE) != 0
+               ? hyi_ring_overwrite_bytes(item_bytes)
+               : item_bytes;
+}
+
+/* Of the whole ring; the caller has checked that it fits. */
+static inline size_t hyi_ring_bytes(size_t stride, uint64_t capacity)
+{
+    return (size_t)hyi_align_up(sizeof(struct hy_ring) + stride * capacity,
+                                HYI_LINE_BYTES);
+}
+
+/* Pops after which hint follows head. A 16th of the ring at most; measured at
+ * 1,024 slots with contended lines: 64 pops 17 ns an item, 128 20, 256 20, each
+ * pop 22. */
+static inline uint64_t hyi_ring_lag(uint64_t capacity)
+{
+    return capacity > 16 ? capacity / 16 : 1;
+}
+
 void hyi_ring_overwrite_init(hy_ring *ring);
 int hyi_ring_overwrite_push(hy_ring *ring, const void *item);
 int hyi_ring_overwrite_pop(hy_ring *ring, void *item);

@@ -162,8 +162,10 @@ static inline void end_turn(hy_ring *ring)
 
 int hy_ring_push_mp(hy_ring *ring, const void *item)
 {
-    int r;
+    int r = hyi_ring_need_producer(ring);
 
+    if (HYI_UNLIKELY(r != 0))
+        return r;
     begin_turn(ring);
     r = hy_ring_push(ring, item);
     end_turn(ring);
@@ -174,7 +176,7 @@ size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count)
 {
     size_t done;
 
-    if (count == 0)
+    if (count == 0 || hyi_ring_need_producer(ring) != 0)
         return 0;
     begin_turn(ring);
     done = hy_ring_push_n(ring, items, count);

@@ -20,7 +20,8 @@
  *
  * Invariant: a word holds a waiter only while its owner is between putting it
  * in and returning from wait_on; the frame outlives its use.
- * Upstream: ring.c. Downstream: park.h, os.h.
+ * Upstream: ring.c. Downstream: park.h, os.h; ring_shared.c for rings between
+ * processes, whose words hold a bit in the place of an address.
  */
 #include "ring_layout.h"
 
@@ -60,20 +61,18 @@ static uintptr_t take_waiter(_Atomic uintptr_t *word)
     return atomic_fetch_and(word, HYI_RING_CLOSED);
 }
 
-static bool wake_taken(uintptr_t word, _Atomic uint64_t *wakes)
+static void wake_taken(hy_ring *ring, uintptr_t word, _Atomic uint32_t *bell,
+                       _Atomic uint64_t *wakes)
 {
     word &= ~HYI_RING_CLOSED;
     if (word == 0)
-        return false;
+        return;
     if (wakes != NULL)
         hyi_ring_count_up(wakes, 1);
-    hyi_wake((struct hyi_waiter *)word);
-    return true;
-}
-
-static inline bool is_reached(uint64_t index, uint64_t mark)
-{
-    return (int64_t)(index - mark) >= 0;
+    if (hyi_ring_is_shared(ring))
+        hyi_ring_shared_wake(bell);
+    else
+        hyi_wake((struct hyi_waiter *)word);
 }
 
 /* The waiter, once index has come to its mark, and the closed bit. */
@@ -85,7 +84,8 @@ static uintptr_t take_ripe(_Atomic uintptr_t *word, const _Atomic uint64_t *at,
     uintptr_t there = atomic_load_explicit(word, memory_order_acquire);
 
     if ((there & HYI_RING_CLOSED) == 0 &&
-        !is_reached(index, atomic_load_explicit(at, memory_order_relaxed)))
+        !hyi_ring_is_reached(index,
+                             atomic_load_explicit(at, memory_order_relaxed)))
         return 0;
     return take_waiter(word);
 }
@@ -97,7 +97,7 @@ uint64_t hyi_ring_attend_reader(hy_ring *ring, uint64_t before, uint64_t tail)
                          : take_ripe(&ring->reader, &ring->reader_at, tail);
     uint64_t final = HYI_RING_UNDECIDED;
 
-    wake_taken(word, &ring->producer.wakes);
+    wake_taken(ring, word, &ring->reader_bell, &ring->producer.wakes);
     if ((word & HYI_RING_CLOSED) == 0)
         return tail - before;
     /* Pairs with the exchange in hyi_ring_seal: one of the two decides. */
@@ -111,7 +111,8 @@ void hyi_ring_attend_writer(hy_ring *ring)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
 
-    wake_taken(take_ripe(&ring->writer, &ring->writer_at, c->head), &c->wakes);
+    wake_taken(ring, take_ripe(&ring->writer, &ring->writer_at, c->head),
+               &ring->writer_bell, &c->wakes);
 }
 
 void hy_ring_flush(hy_ring *ring)
@@ -122,17 +123,19 @@ void hy_ring_flush(hy_ring *ring)
 
     if (ring->wake_items == 1)
         return;
-    /* Sequentially consistent, both: pairs with the look at flushed in is_done.
-     * Of many producers that flush, none takes back what another has. */
-    while (!is_reached(flushed, tail) &&
+    /* Sequentially consistent, both: pairs with the look at flushed in
+     * hyi_ring_is_done. Of many producers that flush, none takes back what
+     * another has. */
+    while (!hyi_ring_is_reached(flushed, tail) &&
            !atomic_compare_exchange_weak(&ring->flushed, &flushed, tail))
         ;
     if (atomic_load(&ring->reader) == 0)
         return;
     /* Ripe with one item in. */
     wake_taken(
+        ring,
         take_ripe(&ring->reader, &ring->reader_at, tail + ring->wake_items - 1),
-        &ring->producer.wakes);
+        &ring->reader_bell, &ring->producer.wakes);
 }
 
 bool hyi_ring_seal(hy_ring *ring)
@@ -156,34 +159,24 @@ void hy_ring_close(hy_ring *ring)
 
     atomic_fetch_or(&ring->writer, HYI_RING_CLOSED);
     if ((reader & ~HYI_RING_CLOSED) != 0)
-        wake_taken(take_waiter(&ring->reader), NULL);
+        wake_taken(ring, take_waiter(&ring->reader), &ring->reader_bell, NULL);
     if (atomic_load(&ring->writer) != HYI_RING_CLOSED)
-        wake_taken(take_waiter(&ring->writer), NULL);
+        wake_taken(ring, take_waiter(&ring->writer), &ring->writer_bell, NULL);
 }
 
 /* --- sleeping ------------------------------------------------------------- */
 
-/* One side as a sleeper: until index comes to mark, or flushed to least. */
-struct side {
-    _Atomic uintptr_t *word;
-    _Atomic uint64_t *at;
-    uint32_t *spins;
-    _Atomic uint64_t *parks;
-    const _Atomic uint64_t *index, *flushed; /* NULL: no mark to pass over */
-    uint64_t mark, least;
-};
-
 /* Sequentially consistent, as the stores in hyi_ring_publish if fenced. */
-static bool is_done(const struct side *side)
+bool hyi_ring_is_done(const struct hyi_ring_sleeper *s)
 {
-    return is_reached(atomic_load(side->index), side->mark) ||
-           (side->flushed != NULL &&
-            is_reached(atomic_load(side->flushed), side->least)) ||
-           (atomic_load(side->word) & HYI_RING_CLOSED) != 0;
+    return hyi_ring_is_reached(atomic_load(s->index), s->mark) ||
+           (s->flushed != NULL &&
+            hyi_ring_is_reached(atomic_load(s->flushed), s->least)) ||
+           (atomic_load(s->word) & HYI_RING_CLOSED) != 0;
 }
 
 /* Fibers do not spin: what they wait for may need their worker. */
-static bool spin(const hy_ring *ring, const struct side *side)
+static bool spin(const hy_ring *ring, const struct hyi_ring_sleeper *side)
 {
     uint32_t limit = *side->spins;
 
@@ -192,7 +185,7 @@ static bool spin(const hy_ring *ring, const struct side *side)
     if (hyi_parker_self != NULL || (ring->flags & HY_RING_LOCAL) != 0)
         return false;
     for (uint32_t i = 0; i < limit; i++) {
-        if (is_done(side)) {
+        if (hyi_ring_is_done(side)) {
             *side->spins = limit < SPINS_MAX ? limit * 2 : SPINS_MAX;
             return true;
         }
@@ -203,7 +196,8 @@ static bool spin(const hy_ring *ring, const struct side *side)
 }
 
 /* -EBUSY when somebody sleeps there already: one side is used by two. */
-static int put_waiter(const struct side *side, struct hyi_waiter *waiter)
+static int put_waiter(const struct hyi_ring_sleeper *side,
+                      struct hyi_waiter *waiter)
 {
     uintptr_t old = atomic_load_explicit(side->word, memory_order_relaxed);
 
@@ -221,22 +215,27 @@ static int put_waiter(const struct side *side, struct hyi_waiter *waiter)
 }
 
 /* 0 when it is worth trying again, -ETIMEDOUT, -ECANCELED, -EBUSY. */
-static int wait_on(hy_ring *ring, const struct side *side, hy_deadline until)
+static int wait_on(hy_ring *ring, const struct hyi_ring_sleeper *side,
+                   hy_deadline until)
 {
     struct hyi_waiter waiter HYI_ONE_LINE;
     int r;
 
     if (until == HY_NOW)
         return -ETIMEDOUT;
+    if (hyi_ring_is_shared(ring))
+        hyi_ring_end_close(ring); /* with one word closed nobody could sleep */
     if (spin(ring, side))
         return 0;
+    if (hyi_ring_is_shared(ring))
+        return hyi_ring_shared_wait(ring, side, until);
     hyi_waiter_init(&waiter, HYI_WAIT_RING);
     r = put_waiter(side, &waiter);
     if (r != 0)
         return r;
     hyi_ring_count_up(side->parks, 1);
     hyi_ring_order(ring);
-    if (!is_done(side)) {
+    if (!hyi_ring_is_done(side)) {
         r = hyi_park(&waiter, until);
         if (r == 0)
             return 0;
@@ -251,12 +250,14 @@ int hyi_ring_wait_room(hy_ring *ring, uint64_t want, hy_deadline until)
 {
     struct hyi_ring_producer *p = &ring->producer;
     uint64_t room = want > ring->wake_room ? want : ring->wake_room;
-    struct side side = {.word = &ring->writer,
-                        .at = &ring->writer_at,
-                        .spins = &p->spins,
-                        .parks = &p->parks,
-                        .index = &ring->head,
-                        .mark = p->tail + room - ring->mask - 1};
+    struct hyi_ring_sleeper side = {.word = &ring->writer,
+                                    .at = &ring->writer_at,
+                                    .spins = &p->spins,
+                                    .parks = &p->parks,
+                                    .index = &ring->head,
+                                    .mark = p->tail + room - ring->mask - 1,
+                                    .least = p->tail + want - ring->mask - 1,
+                                    .side = HY_RING_PRODUCER};
 
     /* Who waits for room lets nobody wait for more items. */
     hy_ring_flush(ring);
@@ -265,15 +266,18 @@ int hyi_ring_wait_room(hy_ring *ring, uint64_t want, hy_deadline until)
 
 int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until)
 {
+    uint64_t tail = atomic_load(&ring->tail);
     /* Other producers move tail on, and the mark with it: that of a tail which
      * was read too early comes too early, never too late. */
-    struct side side = {.word = &ring->writer,
-                        .at = &ring->writer_at,
-                        .spins = &ring->many.spins,
-                        .parks = &ring->producer.parks,
-                        .index = &ring->head,
-                        .mark = atomic_load(&ring->tail) + ring->wake_room -
-                                ring->mask - 1};
+    struct hyi_ring_sleeper side = {.word = &ring->writer,
+                                    .at = &ring->writer_at,
+                                    .spins = &ring->many.spins,
+                                    .parks = &ring->producer.parks,
+                                    .index = &ring->head,
+                                    .mark =
+                                        tail + ring->wake_room - ring->mask - 1,
+                                    .least = tail - ring->mask,
+                                    .side = HY_RING_PRODUCER};
 
     return wait_on(ring, &side, until);
 }
@@ -281,14 +285,16 @@ int hyi_ring_wait_for_room(hy_ring *ring, hy_deadline until)
 int hyi_ring_wait_items(hy_ring *ring, hy_deadline until)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
-    struct side side = {.word = &ring->reader,
-                        .at = &ring->reader_at,
-                        .spins = &c->spins,
-                        .parks = &c->parks,
-                        .index = &ring->tail,
-                        .flushed = ring->wake_items > 1 ? &ring->flushed : NULL,
-                        .mark = c->head + ring->wake_items,
-                        .least = c->head + 1};
+    struct hyi_ring_sleeper side = {
+        .word = &ring->reader,
+        .at = &ring->reader_at,
+        .spins = &c->spins,
+        .parks = &c->parks,
+        .index = &ring->tail,
+        .flushed = ring->wake_items > 1 ? &ring->flushed : NULL,
+        .mark = c->head + ring->wake_items,
+        .least = c->head + 1,
+        .side = HY_RING_CONSUMER};
 
     return wait_on(ring, &side, until);
 }

@@ -95,6 +95,9 @@ typedef struct {
 #ifndef ECANCELED
 #define ECANCELED 125
 #endif
+#ifndef EOWNERDEAD
+#define EOWNERDEAD 130
+#endif
 #ifndef ENOTSUP
 #define ENOTSUP 95
 #endif

@@ -41,7 +41,8 @@ lib/runtime/inbox.c lib/runtime/parker.c lib/runtime/hop.h lib/runtime/hop.c
 lib/runtime/worker.c lib/runtime/idle.c
 lib/runtime/table.c lib/runtime/fiber.c lib/runtime/waits.h lib/runtime/waits.c
 lib/runtime/thread.c lib/runtime/sync.c lib/runtime/chan.c
-lib/ring/ring_layout.h lib/ring/ring.c lib/ring/ring_wait.c lib/ring/ring_overwrite.c
+lib/ring/ring_layout.h lib/ring/ring.c lib/ring/ring_attach.c lib/ring/ring_shared.c
+lib/ring/ring_wait.c lib/ring/ring_overwrite.c
 include/hyperion/inline/ring.h"
 
 # Files that the scenarios drive, for what is in the others.

@@ -36,8 +36,12 @@
 
 #include "../../lib/base/park.c"
 #include "../../lib/ring/ring.c"
+#include "../../lib/ring/ring_attach.c"
 #include "../../lib/ring/ring_overwrite.c"
+#include "../../lib/ring/ring_shared.c"
 #include "../../lib/ring/ring_wait.c"
+
+struct hyi_process hyi_process;
 
 enum { CAPACITY = WEAK_CASE == 3 || WEAK_CASE == 5 ? 1 : 2 };
 
@@ -69,7 +73,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
     return park_thread(waiter, until);
 }
 
-static const struct hyi_parker parker = {hyi_os_now, parker_init, parker_park};
+static const struct hyi_parker parker = {hyi_os_now, parker_init, parker_park,
+                                         NULL};
 
 static void init(void)
 {

@@ -349,7 +349,7 @@ HY_TEST(ring, bad_options_are_named)
         {0, 8, 0, -EINVAL},
         {8, 0, 0, -EINVAL},
         {8, 8, 1u << 31, -EINVAL},
-        {8, 8, HY_RING_SHARED, -ENOTSUP},
+        {8, 8, HY_RING_SHARED | HY_RING_LOCAL, -EINVAL},
         {SIZE_MAX, 8, 0, -EOVERFLOW},
         {SIZE_MAX / 8, 8, 0, -EOVERFLOW},
         {8, SIZE_MAX, 0, -EOVERFLOW},

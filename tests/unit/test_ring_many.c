@@ -648,7 +648,7 @@ static int cue_park(struct hyi_waiter *waiter, hy_deadline until,
     return cue_result;
 }
 
-static const struct hyi_parker cue = {hyi_os_now, cue_init, cue_park};
+static const struct hyi_parker cue = {hyi_os_now, cue_init, cue_park, NULL};
 
 static int wait_on_cue(int result, int promotes)
 {

@@ -448,7 +448,7 @@ static int cue_park(struct hyi_waiter *waiter, hy_deadline until,
     return cue_result;
 }
 
-static const struct hyi_parker cue = {hyi_os_now, cue_init, cue_park};
+static const struct hyi_parker cue = {hyi_os_now, cue_init, cue_park, NULL};
 
 HY_TEST(ring_wait, a_cancelled_sleeper_takes_nothing_and_leaves_nothing)
 {
