@@ -34,6 +34,7 @@ enum hyi_process_lock {
     HYI_LOCK_SLAB, /* a slab's backing may come to any of the others */
     HYI_LOCK_RUNTIME,
     HYI_LOCK_OFFLOAD, /* helper threads */
+    HYI_LOCK_WORDS,   /* the watcher of words that processes share */
     HYI_LOCK_WAITS,   /* who confirms a cycle of waits */
     HYI_LOCK_CODE,
     HYI_LOCK_PATCH,
@@ -89,6 +90,16 @@ struct hyi_offload {
     uint64_t idle_ns, ran;
 };
 
+/* Words that fibers wait for (lib/runtime/words.c). */
+struct hyi_words {
+    struct hyi_watched *first;
+    _Atomic uint32_t changes;
+    unsigned users;    /* runtimes that have waited so */
+    bool runs;         /* there is a watcher, */
+    uintptr_t watcher; /* the latest, by number, */
+    pthread_t thread;  /* and its thread */
+};
+
 struct hyi_process {
     struct {
         pthread_mutex_t mutex;
@@ -140,6 +151,7 @@ struct hyi_process {
     _Atomic uintptr_t thread_key; /* a pthread_key_t and 1; 0: none yet */
     struct hyi_fls fls[HYI_FLS_KEYS];
     struct hyi_offload offload;
+    struct hyi_words words;
 };
 
 extern struct hyi_process hyi_process;

@@ -106,4 +106,4 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
 }
 
 const struct hyi_parker hyi_worker_parker = {parker_now, parker_init,
-                                             parker_park, NULL};
+                                             parker_park, hyi_words_wait};

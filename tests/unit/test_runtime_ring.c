@@ -10,6 +10,7 @@
 #include <hyperion/ring.h>
 #include <hyperion/runtime.h>
 
+#include "fail.h"
 #include "runtime_test.h"
 
 enum { ITEMS = 20000 };
@@ -158,5 +159,158 @@ HY_TEST(runtime_ring, a_cancelled_fiber_leaves_the_ring_usable)
     HY_CHECK_EQ(hy_runtime_stop(rt), 0);
     HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    hy_ring_destroy(s.ring);
+}
+
+/* --- shared rings --------------------------------------------------------- */
+
+/* Both sides on one worker: one that blocked it would wait for ever. */
+HY_TEST(runtime_ring, shared_between_fibers)
+{
+    check_between_fibers(1, 16, HY_RING_SHARED);
+    check_between_fibers(2, 64, HY_RING_SHARED);
+}
+
+HY_TEST(runtime_ring, shared_where_the_system_cannot_wait_for_several)
+{
+    hy_fail_syscall(449, 1, ENOSYS);
+    check_between_fibers(1, 1024, HY_RING_SHARED);
+    HY_CHECK_EQ(hy_fail_hits(), 1);
+    hy_fail_none();
+}
+
+HY_TEST(runtime_ring, shared_where_no_thread_can_be_had)
+{
+    hy_fail_from(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    check_between_fibers(1, 4096, HY_RING_SHARED);
+    hy_fail_none();
+}
+
+HY_TEST(runtime_ring, shared_in_virtual_time)
+{
+    struct stream s = {.ring = ring_of(64, HY_RING_SHARED)};
+    hy_runtime *rt = make(.workers = 1, .seed = 5);
+
+    spawn_on(rt, 1, consume, &s);
+    spawn_on(rt, 1, produce, &s);
+    run_to_the_end(rt);
+    check_stream(&s);
+    hy_ring_destroy(s.ring);
+}
+
+/* More sleepers than one call waits for; each gets its item and no other. */
+enum { MANY = 200 };
+
+struct many {
+    hy_ring *rings[MANY];
+    _Atomic unsigned asleep, right;
+};
+
+static struct many many;
+
+static void pop_own(void *arg)
+{
+    uint64_t item = 0, own = (uint64_t)(uintptr_t)arg;
+
+    many.asleep++;
+    if (hy_ring_pop_wait(many.rings[own], &item, HY_FOREVER) == 0 &&
+        item == own)
+        many.right++;
+}
+
+static void push_all(void *arg)
+{
+    (void)arg;
+    while (many.asleep < MANY)
+        hy_fiber_yield();
+    hy_fiber_sleep(hy_after(20 * MS));
+    for (uint64_t i = MANY; i-- > 0;)
+        hy_ring_push(many.rings[i], &i);
+}
+
+HY_TEST(runtime_ring, many_fibers_sleep_on_shared_rings_of_their_own)
+{
+    hy_runtime *rt = make(.workers = 1, .flags = HY_RUNTIME_CLOSED);
+
+    many.asleep = many.right = 0;
+    for (uintptr_t i = 0; i < MANY; i++) {
+        many.rings[i] = ring_of(1, HY_RING_SHARED);
+        spawn_on(rt, 1, pop_own, (void *)i);
+    }
+    spawn_on(rt, 1, push_all, NULL);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(many.right, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        hy_ring_destroy(many.rings[i]);
+}
+
+struct given_up {
+    hy_ring *ring;
+    int late, cancelled;
+};
+
+static void give_up(void *arg)
+{
+    struct given_up *g = arg;
+    uint64_t item;
+
+    g->late = hy_ring_pop_wait(g->ring, &item, hy_after(25 * MS));
+    g->cancelled = hy_ring_pop_wait(g->ring, &item, HY_FOREVER);
+}
+
+static void cancel_later(void *arg)
+{
+    hy_fiber_sleep(hy_after(40 * MS));
+    hy_fiber_cancel(*(hy_fiber *)arg);
+}
+
+HY_TEST(runtime_ring, a_sleep_on_a_shared_ring_ends_by_deadline_and_by_cancel)
+{
+    struct given_up g = {ring_of(1, HY_RING_SHARED), 0, 0};
+    hy_runtime *rt = make(.workers = 1);
+    hy_fiber f = spawn(rt, give_up, &g);
+    uint64_t item = 3;
+
+    spawn(rt, cancel_later, &f);
+    run_to_the_end(rt);
+    HY_CHECK_EQ(g.late, -ETIMEDOUT);
+    HY_CHECK_EQ(g.cancelled, -ECANCELED);
+    /* Its side is free for another sleep. */
+    HY_CHECK_EQ(hy_ring_push(g.ring, &item), 0);
+    HY_CHECK_EQ(hy_ring_pop_wait(g.ring, &item, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_ring_pop_wait(g.ring, &item, hy_after(MS)), -ETIMEDOUT);
+    hy_ring_destroy(g.ring);
+}
+
+static void echo(void *arg)
+{
+    (*(unsigned *)arg)++;
+    hy_fiber_sleep(hy_after(MS));
+}
+
+/* The other side is a process; and this worker has other fibers. */
+HY_TEST(runtime_ring, from_a_process_to_a_fiber)
+{
+    struct stream s = {.ring = ring_of(8, HY_RING_SHARED)};
+    hy_runtime *rt;
+    unsigned ran = 0;
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        hy_test_expect_no_leaks();
+        produce(&s);
+        _exit(s.pushed != 0);
+    }
+    rt = make(.workers = 1);
+    spawn_on(rt, 1, consume, &s);
+    for (int i = 0; i < 10; i++)
+        spawn_on(rt, 1, echo, &ran);
+    run_to_the_end(rt);
+    while (waitpid(child, &status, 0) < 0)
+        ;
+    HY_CHECK_EQ(status, 0);
+    HY_CHECK_EQ(ran, 10);
+    check_stream(&s);
     hy_ring_destroy(s.ring);
 }
