@@ -21,6 +21,7 @@ struct hyi_worker *hyi_worker_again(void)
 void hyi_worker_come(struct hyi_worker *w)
 {
     hyi_worker_self = w;
+    atomic_signal_fence(memory_order_seq_cst); /* as in hyi_worker_leave */
     hyi_parker_self = &hyi_worker_parker;
     w->errno_at = &errno;
     w->cxx = __cxa_get_globals != NULL ? __cxa_get_globals() : &w->no_cxx;
@@ -29,8 +30,9 @@ void hyi_worker_come(struct hyi_worker *w)
 
 void hyi_worker_forget(void)
 {
+    hyi_parker_self = NULL; /* first, as in hyi_worker_leave */
+    atomic_signal_fence(memory_order_seq_cst);
     hyi_worker_self = NULL;
-    hyi_parker_self = NULL;
 }
 
 void hyi_hop_fp_env(struct hyi_worker *w, struct hyi_fiber *from,
@@ -76,5 +78,5 @@ void hyi_hop_with_exceptions(struct hyi_worker *w, struct hyi_fiber *to,
 
     *w->cxx = (struct hyi_cxx_globals){NULL, 0};
     hyi_hop(w, to, top);
-    *hyi_worker_again()->cxx = cxx;
+    *hyi_worker_here(w)->cxx = cxx;
 }

@@ -20,6 +20,14 @@
    keep the addresses of thread-local variables across calls. */
 struct hyi_worker *hyi_worker_again(void);
 
+/* The same after a hop that w began: a child of fork has w alone. */
+static inline struct hyi_worker *hyi_worker_here(struct hyi_worker *w)
+{
+    struct hyi_worker *again = hyi_worker_again();
+
+    return HYI_LIKELY(again != NULL) ? again : w;
+}
+
 /* What a worker has of the thread that it is on. */
 void hyi_worker_come(struct hyi_worker *w);
 
@@ -128,7 +136,7 @@ hyi_hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
     else
         hy_arch_hop(&from->sp, top, hyi_fiber_main);
     if (HYI_NOTES)
-        hyi_hop_note_arrive(hyi_worker_again(), fake);
+        hyi_hop_note_arrive(hyi_worker_here(w), fake);
     if (HY_ARCH_THREADS)
         hyi_worker_come(hy_arch_hop_carried());
 }

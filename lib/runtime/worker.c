@@ -47,8 +47,11 @@ uint64_t hyi_worker_now(struct hyi_worker *w)
 {
     if (HYI_LIKELY(w->rt->seed == 0))
         return hyi_os_now();
-    /* A loop that waits for the time to come must end. */
-    return w->virtual_now += VIRTUAL_STEP_NS;
+    /* A loop that waits for the time to come must end. A deadline that means
+       never may have come: time stands still, rather than begin anew. */
+    if (HYI_LIKELY(w->virtual_now < HY_FOREVER - 1 - VIRTUAL_STEP_NS))
+        w->virtual_now += VIRTUAL_STEP_NS;
+    return w->virtual_now;
 }
 
 /* --- choosing ----------------------------------------------------------------
@@ -502,8 +505,11 @@ static struct hyi_fiber *end_start(struct hyi_worker *w,
 }
 
 /* Apart: what asks for its frame's address has a frame pointer. */
-static __attribute__((noinline)) void check_end(struct hyi_fiber *f)
+static __attribute__((noinline)) void check_end(const struct hyi_worker *w,
+                                                struct hyi_fiber *f)
 {
+    if (w->rt->stale) /* as a plain thread, which counts no sections */
+        f->flags &= (uint8_t)~HYI_FIBER_CRITICAL;
     hyi_check_leave(f, true);
 }
 
@@ -517,7 +523,7 @@ static HYI_INSTRUMENTED struct hyi_fiber *end_current(struct hyi_worker *w)
         atomic_load_explicit(&f->stack, memory_order_relaxed);
 
     if (HYI_UNLIKELY(f->flags & (HYI_FIBER_CANARY | HYI_FIBER_CRITICAL)))
-        check_end(f);
+        check_end(w, f);
     w->last.class = f->class;
     w->last.flags = f->flags;
     atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
@@ -556,7 +562,10 @@ after_entry(struct hyi_worker *w, const struct hyi_fiber *f,
 {
     if (HYI_UNLIKELY(stack->locals != NULL))
         hyi_locals_end(&stack->locals);
-    return HYI_UNLIKELY(f->flags & HY_FIBER_MIGRATE) ? hyi_worker_again() : w;
+    if (HYI_LIKELY(!(f->flags & HY_FIBER_MIGRATE)))
+        return w;
+    /* Where it is by now. A child of fork has none of its own. */
+    return atomic_load_explicit(&f->worker, memory_order_relaxed);
 }
 
 /* The usual end of one that a join has begun: it has nothing but its slot and
@@ -784,8 +793,11 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
 void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
 {
     HYI_ASSERT(w->current == &w->base);
-    hyi_worker_self = w->rt->stale ? NULL : before->worker;
+    /* The parker first: with it, whoever asks for the time needs a worker, a
+       signal handler between the two as well. */
     hyi_parker_self = w->rt->stale ? NULL : before->parker;
+    atomic_signal_fence(memory_order_seq_cst);
+    hyi_worker_self = w->rt->stale ? NULL : before->worker;
     hy_arch_hop_carry(hyi_worker_self);
 }
 

@@ -118,6 +118,16 @@ static void await_others(hy_runtime *rt)
     }
 }
 
+/* Nothing that its parent has begun is told in a child. */
+static void tell(void *ctx, int level, const char *message)
+{
+    (void)ctx;
+    (void)level;
+    (void)message;
+    if (is_child())
+        _exit(97);
+}
+
 /* Forks among others that wait, are ready, and have not begun. */
 static void forker(void *arg)
 {
@@ -130,9 +140,11 @@ static void forker(void *arg)
         hy_fiber_spawn(rt, fresh, NULL, NULL, NULL);
     fflush(stdout);
     fflush(stderr);
+    hy_fiber_critical_enter();
     child = fork();
     if (child == 0) {
         limit_time();
+        hy_fiber_critical_leave();
         try_everything(self);
         hold_locks(rt);
         if (HY_TEST_SANITIZER) /* the thread one loses sight of it */
@@ -141,13 +153,16 @@ static void forker(void *arg)
     }
     while (waitpid(child, &result, 0) < 0 && errno == EINTR)
         continue;
+    hy_fiber_critical_leave();
     hy_sem_post(&woken, OTHERS);
 }
 
-static hy_runtime *begin(unsigned workers)
+static hy_runtime *begin(unsigned workers, unsigned flags)
 {
+    hy_fiber_options o = HY_FIBER_OPTIONS_INIT;
     /* So few that each end takes a lock. */
-    hy_runtime *rt = make(.workers = workers, .fibers_max = 8 * OTHERS);
+    hy_runtime *rt = make(.workers = workers, .fibers_max = 8 * OTHERS,
+                          .report.write = tell);
 
     memset(&woken, 0, sizeof(woken));
     memset(&locked, 0, sizeof(locked));
@@ -157,7 +172,8 @@ static hy_runtime *begin(unsigned workers)
     result = -1;
     for (int i = 0; i < OTHERS; i++)
         HY_CHECK_EQ(hy_fiber_spawn(rt, other, NULL, NULL, NULL), 0);
-    HY_CHECK_EQ(hy_fiber_spawn(rt, forker, rt, NULL, NULL), 0);
+    o.flags = flags;
+    HY_CHECK_EQ(hy_fiber_spawn(rt, forker, rt, &o, NULL), 0);
     return rt;
 }
 
@@ -168,9 +184,9 @@ static void end(hy_runtime *rt)
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
-static void check_run(unsigned workers)
+static void check_run(unsigned workers, unsigned flags)
 {
-    hy_runtime *rt = begin(workers);
+    hy_runtime *rt = begin(workers, flags);
     int r = hy_runtime_run(rt);
 
     if (is_child()) /* back on the stack that called */
@@ -181,18 +197,61 @@ static void check_run(unsigned workers)
 
 HY_TEST(runtime_fork, a_fiber_of_one_worker_forks)
 {
-    check_run(1);
+    check_run(1, 0);
 }
 
 /* The fiber may be on a thread of the runtime: as with a started one. */
 HY_TEST(runtime_fork, a_fiber_of_several_workers_forks)
 {
-    check_run(4);
+    check_run(4, 0);
+}
+
+HY_TEST(runtime_fork, a_fiber_that_migrates_forks)
+{
+    check_run(1, HY_FIBER_MIGRATE);
+    check_run(2, HY_FIBER_MIGRATE);
+}
+
+HY_TEST(runtime_fork, a_fiber_with_an_environment_of_its_own_forks)
+{
+    check_run(1, HY_FIBER_FP_ENV);
+}
+
+/* As a C++ runtime would have them. */
+struct exceptions {
+    void *caught;
+    unsigned uncaught;
+};
+void *__cxa_get_globals(void);
+
+void *__cxa_get_globals(void)
+{
+    static _Thread_local struct exceptions mine;
+
+    return &mine;
+}
+
+/* The runtime is run where an exception is being handled. */
+HY_TEST(runtime_fork, a_child_has_the_exceptions_of_who_called)
+{
+    struct exceptions *mine = (struct exceptions *)__cxa_get_globals();
+    hy_runtime *rt = begin(1, 0);
+    int r;
+
+    *mine = (struct exceptions){&woken, 3};
+    r = hy_runtime_run(rt);
+    if (is_child())
+        _exit(r != -ESTALE || mine->caught != (void *)&woken ||
+              mine->uncaught != 3);
+    HY_CHECK_EQ(r, 0);
+    HY_CHECK_EQ(mine->uncaught, 3);
+    *mine = (struct exceptions){NULL, 0};
+    end(rt);
 }
 
 HY_TEST(runtime_fork, a_fiber_that_is_polled_forks)
 {
-    hy_runtime *rt = begin(1);
+    hy_runtime *rt = begin(1, 0);
     int r;
 
     do
@@ -207,7 +266,7 @@ HY_TEST(runtime_fork, a_fiber_that_is_polled_forks)
 /* On one of the threads of the runtime the child ends with the fiber. */
 HY_TEST(runtime_fork, a_fiber_of_a_started_runtime_forks)
 {
-    hy_runtime *rt = begin(2);
+    hy_runtime *rt = begin(2, 0);
 
     HY_CHECK_EQ(hy_runtime_start(rt), 0);
     while (atomic_load(&others_ended) < OTHERS)

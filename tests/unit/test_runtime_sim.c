@@ -255,6 +255,27 @@ HY_TEST(sim, time_is_virtual)
     run(sleep_a_year, NULL, 0, 10, 0);
 }
 
+static int sleep_beyond_time(void *arg)
+{
+    uint64_t end;
+
+    (void)arg;
+    HY_CHECK_EQ(hy_fiber_sleep(hy_after(UINT64_MAX)), 0);
+    end = hy_now();
+    HY_SIM_CHECK(end == HY_FOREVER - 1);
+    for (int i = 0; i < 10; i++) {
+        HY_CHECK_EQ(hy_fiber_sleep(hy_after(1000)), 0);
+        HY_SIM_CHECK(hy_now() >= end);
+    }
+    return 0;
+}
+
+/* As long as "never", and others wait for nothing else. */
+HY_TEST(sim, time_does_not_begin_anew)
+{
+    run(sleep_beyond_time, NULL, 0, 10, 0);
+}
+
 static int draw_some(void *arg)
 {
     uint64_t *drawn = arg;
