@@ -88,8 +88,7 @@ static void fork_child(void)
             rt->worker[k].plain = false;
         }
     }
-    hyi_worker_self = NULL;
-    hyi_parker_self = NULL;
+    hyi_worker_forget();
 }
 
 static const struct hyi_fork_hooks fork_hooks = {.child = fork_child};
@@ -284,6 +283,8 @@ static void threads_end(hy_runtime *rt, unsigned count, int phase)
     hyi_lock(&rt->wait_lock);
     rt->threads_left -= count;
     if (rt->threads_left == 0) {
+        if (phase == HYI_PHASE_ENDED) /* from here on it is for the next run */
+            atomic_store(&rt->stop, 0);
         atomic_store(&rt->phase, phase);
         waiter = rt->waiters;
         rt->waiters = NULL;
@@ -357,10 +358,8 @@ static int begin(hy_runtime *rt, int phase)
         (found != HYI_PHASE_ENDED ||
          !atomic_compare_exchange_strong(&rt->phase, &found, phase)))
         return -EBUSY;
-    if (found == HYI_PHASE_ENDED) {
+    if (found == HYI_PHASE_ENDED)
         join_threads(rt);
-        atomic_store(&rt->stop, 0);
-    }
     atomic_store(&rt->over, 0);
     return 0;
 }

@@ -524,6 +524,35 @@ HY_TEST(runtime, started_in_the_background)
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
 }
 
+static void note_cancelled(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, hy_fiber_check() != 0);
+}
+
+/* What comes between two runs is for the next one. */
+HY_TEST(runtime, a_stop_holds_until_the_end_of_the_run)
+{
+    hy_runtime *rt = make(.workers = 2);
+    atomic_int cancelled = 0;
+
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    spawn(rt, note_cancelled, &cancelled);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    HY_CHECK_EQ(cancelled, 0);
+
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, HY_FOREVER), 0);
+    HY_CHECK_EQ(hy_runtime_stop(rt), 0);
+    spawn(rt, sleep_for_ever, &cancelled);
+    HY_CHECK_EQ(hy_runtime_start(rt), 0);
+    HY_CHECK_EQ(hy_runtime_wait(rt, hy_after(60 * SECOND)), 0);
+    HY_CHECK_EQ(cancelled, 1);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+}
+
 /* --- a yielding fiber starves nobody ----------------------------------------
  */
 
