@@ -31,7 +31,7 @@
 #include "process.h"
 #include "ring_layout.h"
 
-enum { KNOWN_FLAGS = HY_RING_SHARED | HY_RING_LOCAL };
+enum { BYTE_FLAGS = HY_RING_SHARED | HY_RING_LOCAL };
 
 /* A length, and what all is aligned to. */
 enum { PREFIX_BYTES = sizeof(uint64_t) };
@@ -122,7 +122,8 @@ static hy_byte_ring *new_handle(void)
     return b;
 }
 
-static int plan(hy_byte_ring_options *o, const hy_byte_ring_options *options)
+static int check_options(hy_byte_ring_options *o,
+                         const hy_byte_ring_options *options)
 {
     int r = hyi_options_read(o, sizeof(*o), options);
     size_t page = hyi_os_page_bytes();
@@ -130,8 +131,8 @@ static int plan(hy_byte_ring_options *o, const hy_byte_ring_options *options)
 
     if (r != 0)
         return r;
-    if (o->capacity == 0 || (o->flags & ~(unsigned)KNOWN_FLAGS) != 0 ||
-        o->flags == KNOWN_FLAGS)
+    if (o->capacity == 0 || (o->flags & ~(unsigned)BYTE_FLAGS) != 0 ||
+        o->flags == BYTE_FLAGS)
         return -EINVAL;
     capacity = hyi_power_of_two_ceil(o->capacity > page ? o->capacity : page);
     if (capacity == 0 || capacity > (SIZE_MAX / 2 - page) / 2)
@@ -152,7 +153,7 @@ int hy_byte_ring_create(hy_byte_ring **out, const hy_byte_ring_options *options)
 
     if (out == NULL || options == NULL)
         return -EINVAL;
-    r = plan(&o, options);
+    r = check_options(&o, options);
     if (r != 0)
         return r;
     b = new_handle();
@@ -200,7 +201,7 @@ static int check_header(const struct header *h, uint64_t bytes)
         capacity > (SIZE_MAX / 2 - page) / 2 || bytes != page + capacity ||
         ring->bytes != bytes || ring->item_bytes != 1 || ring->stride != 1 ||
         ring->wake_items - 1 >= capacity || ring->wake_room - 1 >= capacity ||
-        (ring->flags & ~(unsigned)KNOWN_FLAGS) != 0)
+        (ring->flags & ~(unsigned)BYTE_FLAGS) != 0)
         return -EBADMSG;
     if ((ring->flags & HY_RING_SHARED) == 0)
         return -EPROTOTYPE;

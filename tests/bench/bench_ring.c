@@ -515,6 +515,23 @@ static void row_spans(void)
     bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
 }
 
+static void row_records(void)
+{
+    struct bench_row row = {.what = "records of 16-256 B, ring of 64 KiB",
+                            .unit = "ns/record",
+                            .target = "up to 1.3x boost",
+                            .gated = true};
+    struct bench_contender c[] = {
+        contender(&ring_bytes, "hy_byte_ring in place", stream),
+        contender(&ring_bytes_batch, "the same, 16 staged", stream),
+        contender(&ring_bytes_copy, "hy_byte_ring, copies", stream),
+        contender(&ring_boost_bytes, "boost spsc_queue of bytes", stream),
+        contender(&ring_boost_slots, "boost spsc_queue of 264 B", stream),
+    };
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+}
+
 static void row_round_trip(void)
 {
     struct bench_row row = {.what = "round trip over two rings",
@@ -594,6 +611,7 @@ int main(int argc, char **argv)
         row_one_by_one();
         row_batches();
         row_spans();
+        row_records();
         row_round_trip();
         rows_waiting();
     } else {

@@ -21,6 +21,9 @@ struct wide_item {
     uint64_t words[WIDE_WORDS];
 };
 
+/* Records of 16 to 256 bytes, whole words, whose lengths are mixed. */
+enum { RECORD_CAPACITY = 65536, RECORD_WORDS = 32 };
+
 /* Two rings of one kind; ring 1 is the way back of the round trip. */
 struct ring_peer {
     const char *name;
@@ -40,7 +43,10 @@ extern "C" {
 BENCH_CXX_PEER(const struct ring_peer ring_boost);
 BENCH_CXX_PEER(const struct ring_peer ring_boost_batch);
 BENCH_CXX_PEER(const struct ring_peer ring_boost_wide);
+BENCH_CXX_PEER(const struct ring_peer ring_boost_bytes);
+BENCH_CXX_PEER(const struct ring_peer ring_boost_slots);
 BENCH_CXX_PEER(const struct ring_peer ring_readerwriter);
+extern const struct ring_peer ring_bytes, ring_bytes_batch, ring_bytes_copy;
 extern const struct ring_peer ring_ck;
 extern const struct ring_peer ring_rte, ring_rte_burst, ring_rte_wide;
 
@@ -60,6 +66,32 @@ static inline void ring_pause(void)
 static inline uint64_t ring_value(uint64_t i)
 {
     return i * 0x9e3779b97f4a7c15u + 1;
+}
+
+static inline size_t record_words(uint64_t i)
+{
+    return 2 + (size_t)((i * 0x9e3779b97f4a7c15u >> 40) % (RECORD_WORDS - 1));
+}
+
+static inline size_t record_bytes(uint64_t i)
+{
+    return record_words(i) * sizeof(uint64_t);
+}
+
+static inline void record_fill(uint64_t *words, uint64_t i)
+{
+    for (size_t k = 0, n = record_words(i); k < n; k++)
+        words[k] = i + k;
+}
+
+/* Read whole. */
+static inline bool record_is(const uint64_t *words, uint64_t i)
+{
+    uint64_t wrong = 0;
+
+    for (size_t k = 0, n = record_words(i); k < n; k++)
+        wrong |= words[k] ^ (i + k);
+    return wrong == 0;
 }
 
 /* PUSH(ring, value) and POP(ring, pointer) are true when they succeeded. */

@@ -44,6 +44,101 @@ static void boost_wide_reset(void)
 #define WIDE_POP_N(items, n)  boost_wide_one.pop(items, n)
 RING_COPY_LOOPS(boost_wide, WIDE_PUSH_N, WIDE_POP_N)
 
+/* Records as bytes, the length before each; made where it can be pushed from in
+ * one piece. */
+using boost_byte_queue =
+    boost::lockfree::spsc_queue<char,
+                                boost::lockfree::capacity<RECORD_CAPACITY>>;
+/* And as slots of the longest record's size, copied whole. */
+struct record_slot {
+    uint64_t bytes;
+    uint64_t words[RECORD_WORDS];
+};
+using boost_slot_queue = boost::lockfree::spsc_queue<
+    record_slot,
+    boost::lockfree::capacity<RECORD_CAPACITY / sizeof(record_slot)>>;
+
+static boost_byte_queue boost_bytes;
+static boost_slot_queue boost_slots;
+
+static void boost_bytes_reset(void)
+{
+    boost_bytes.reset();
+}
+
+static void boost_bytes_produce(uint64_t count)
+{
+    record_slot slot;
+
+    for (uint64_t i = 0; i < count; i++) {
+        slot.bytes = record_bytes(i);
+        record_fill(slot.words, i);
+        while (boost_bytes.write_available() < sizeof(uint64_t) + slot.bytes)
+            ring_pause();
+        boost_bytes.push(reinterpret_cast<const char *>(&slot),
+                         sizeof(uint64_t) + slot.bytes);
+    }
+}
+
+/* A record is pushed by one call: with its length all of it is there. */
+static void boost_bytes_consume(uint64_t count)
+{
+    record_slot slot;
+
+    for (uint64_t i = 0; i < count; i++) {
+        while (boost_bytes.pop(reinterpret_cast<char *>(&slot.bytes),
+                               sizeof(uint64_t)) == 0)
+            ring_pause();
+        boost_bytes.pop(reinterpret_cast<char *>(slot.words), slot.bytes);
+        if (slot.bytes != record_bytes(i) || !record_is(slot.words, i))
+            bench_wrong("boost record");
+    }
+}
+
+static void boost_slots_reset(void)
+{
+    boost_slots.reset();
+}
+
+static void boost_slots_produce(uint64_t count)
+{
+    static record_slot slot;
+
+    for (uint64_t i = 0; i < count; i++) {
+        slot.bytes = record_bytes(i);
+        record_fill(slot.words, i);
+        while (!boost_slots.push(slot))
+            ring_pause();
+    }
+}
+
+static void boost_slots_consume(uint64_t count)
+{
+    static record_slot slot;
+
+    for (uint64_t i = 0; i < count; i++) {
+        while (!boost_slots.pop(slot))
+            ring_pause();
+        if (slot.bytes != record_bytes(i) || !record_is(slot.words, i))
+            bench_wrong("boost slot");
+    }
+}
+
+extern const struct ring_peer ring_boost_bytes = {"boost::lockfree::spsc_queue",
+                                                  boost_bytes_reset,
+                                                  boost_bytes_produce,
+                                                  boost_bytes_consume,
+                                                  nullptr,
+                                                  nullptr,
+                                                  nullptr};
+extern const struct ring_peer ring_boost_slots = {"boost::lockfree::spsc_queue",
+                                                  boost_slots_reset,
+                                                  boost_slots_produce,
+                                                  boost_slots_consume,
+                                                  nullptr,
+                                                  nullptr,
+                                                  nullptr};
+
 extern const struct ring_peer ring_boost = {"boost::lockfree::spsc_queue",
                                             boost_reset,
                                             boost_one_produce,
@@ -71,6 +166,8 @@ extern const struct ring_peer ring_boost_wide = {"boost::lockfree::spsc_queue",
 extern const struct ring_peer ring_boost = {};
 extern const struct ring_peer ring_boost_batch = {};
 extern const struct ring_peer ring_boost_wide = {};
+extern const struct ring_peer ring_boost_bytes = {};
+extern const struct ring_peer ring_boost_slots = {};
 
 #endif
 

@@ -33,7 +33,8 @@ poll:12 sync:1 sync:2 sync:3 sync:4 sync:5 sync:6 sync:7 sync:8 sync:9 sync:10
 join:1 join:2 chan:1 chan:2 chan:3 chan:4 chan:5
 ring:1 ring:2 ring:3 ring:4 ring:5 ring:6 ring:7 ring:8 ring:9
 ring:10 ring:11 ring:12 ring:13 inline:1 inline:2
-marks:1 marks:2 marks:3 marks:4 marks:5 marks:6 marks:7 marks:8 marks:9"
+marks:1 marks:2 marks:3 marks:4 marks:5 marks:6 marks:7 marks:8 marks:9
+bytes:1 bytes:2 bytes:3 bytes:4 bytes:5 bytes:6 bytes:7 bytes:8"
 
 sources="lib/base/order.h lib/base/park.c lib/runtime/lock.h
 lib/runtime/deque.h lib/runtime/core.h lib/runtime/queues.h lib/runtime/queues.c
@@ -42,7 +43,7 @@ lib/runtime/worker.c lib/runtime/idle.c
 lib/runtime/table.c lib/runtime/fiber.c lib/runtime/waits.h lib/runtime/waits.c
 lib/runtime/thread.c lib/runtime/sync.c lib/runtime/chan.c
 lib/ring/ring_layout.h lib/ring/ring.c lib/ring/ring_attach.c lib/ring/ring_shared.c
-lib/ring/ring_wait.c lib/ring/ring_overwrite.c
+lib/ring/ring_wait.c lib/ring/ring_overwrite.c lib/ring/ring_bytes.c
 include/hyperion/inline/ring.h"
 
 # Files that the scenarios drive, for what is in the others.
