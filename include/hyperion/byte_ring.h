@@ -23,8 +23,15 @@
  * builds two producers, or two consumers, at once are found.
  *
  * fork: a child does not have the parent's ring, but for one that is
- * HY_RING_SHARED; destroying it is all that the child may do. Of a shared one
- * each process uses one side.
+ * HY_RING_SHARED; destroying it is all that the child may do.
+ *
+ * Between processes. A HY_RING_SHARED ring comes to another process by fork, or
+ * as a descriptor (hy_byte_ring_fd, hy_byte_ring_attach). Whose each side is,
+ * how it sleeps, and what comes after a process that was killed is as in
+ * hyperion/ring.h: a record is in whole, with its length, or not at all.
+ * Lengths and indices are checked before they are used, since the other process
+ * can write to them at any time; content that is read in place may still change
+ * while it is read.
  */
 #ifndef HYPERION_BYTE_RING_H
 #define HYPERION_BYTE_RING_H
@@ -102,6 +109,19 @@ HY_API int hy_byte_ring_fd(const hy_byte_ring *ring);
  */
 HY_API int hy_byte_ring_attach(hy_byte_ring **out, int fd);
 
+/** hy_ring_claim, for a HY_RING_SHARED ring. */
+HY_API int hy_byte_ring_claim(hy_byte_ring *ring, unsigned sides);
+
+/** hy_ring_detach; what was staged or reserved was never there. */
+HY_API int hy_byte_ring_detach(hy_byte_ring *ring, unsigned sides);
+
+/** hy_ring_owner. */
+HY_API int hy_byte_ring_owner(const hy_byte_ring *ring, unsigned side,
+                              uint64_t *pid);
+
+/** hy_ring_recover. */
+HY_API int hy_byte_ring_recover(hy_byte_ring *ring, unsigned side);
+
 /* --- the producer --------------------------------------------------------- */
 
 /**
@@ -121,7 +141,8 @@ HY_API int hy_byte_ring_reserve(hy_byte_ring *ring, size_t bytes, void **span);
  * publishes it, and what was staged before it. Producer.
  * @return 0; -EPIPE when the ring has been closed meanwhile and nothing of it
  *         will be read; -EINVAL when nothing is reserved, or less than bytes:
- *         then nothing has changed.
+ *         then nothing has changed; -EINVAL also when the side of a
+ *         HY_RING_SHARED ring is no longer this process's.
  */
 HY_API int hy_byte_ring_commit(hy_byte_ring *ring, size_t bytes);
 

@@ -34,7 +34,7 @@ static int check_memory(const hy_ring *ring, size_t bytes, const char **why)
     if (bytes < sizeof(*ring))
         return refuse(why, "ring: the memory is too short for any ring",
                       -EBADMSG);
-    /* Acquire: pairs with the release in fill. */
+    /* Acquire: pairs with the release in hyi_ring_fill. */
     if (atomic_load_explicit(&ring->magic, memory_order_acquire) !=
         HYI_RING_MAGIC)
         return refuse(why, "ring: none is there, or none yet", -EBADMSG);
@@ -72,7 +72,7 @@ static int check_sizes(const hy_ring *ring, size_t bytes, const char **why)
 }
 
 /* Of a ring that is not shared the words hold addresses of this process. */
-static int check_words(const hy_ring *ring, const char **why)
+int hyi_ring_check_words(const hy_ring *ring, const char **why)
 {
     uintptr_t none = ~(HYI_RING_CLOSED | HYI_RING_SLEEPS);
 
@@ -91,7 +91,7 @@ static uint64_t look(const _Atomic uint64_t *index)
     return atomic_load_explicit(index, memory_order_acquire);
 }
 
-static int check_indices(const hy_ring *ring, const char **why)
+int hyi_ring_check_indices(const hy_ring *ring, const char **why)
 {
     uint64_t hint = look(&ring->hint), before = look(&ring->head);
     uint64_t final = look(&ring->final), tail = look(&ring->tail);
@@ -117,8 +117,8 @@ static int check(const hy_ring *ring, size_t bytes, const char **why)
     if (r == 0)
         r = check_sizes(ring, bytes, why);
     if (r == 0)
-        r = check_words(ring, why);
-    return r != 0 ? r : check_indices(ring, why);
+        r = hyi_ring_check_words(ring, why);
+    return r != 0 ? r : hyi_ring_check_indices(ring, why);
 }
 
 static int check_shape(const hy_ring *ring, const hy_ring_options *o,

@@ -180,18 +180,20 @@ int hy_byte_ring_create(hy_byte_ring **out, const hy_byte_ring_options *options)
     bytes.wake_items = o.wake_bytes;
     bytes.wake_room = o.wake_room;
     hyi_ring_fill(b->ring, &bytes, page + o.capacity, 1, HYI_RING_MAGIC_BYTES);
+    b->ring->slots = page;
     *out = b;
     return 0;
 }
 
-/* The header that another process has made: a copy of it, of a file of bytes.
- */
+/* What never changes in a header that another process has made: of a copy of
+ * it, from a file of bytes. */
 static int check_header(const struct header *h, uint64_t bytes)
 {
     const hy_ring *ring = &h->ring;
     size_t page = hyi_os_page_bytes();
-    uint64_t capacity = ring->mask + 1, head, tail;
+    uint64_t capacity = ring->mask + 1;
 
+    /* Relaxed: who has the descriptor got it after the ring was made. */
     if (atomic_load_explicit(&ring->magic, memory_order_relaxed) !=
         HYI_RING_MAGIC_BYTES)
         return -EBADMSG;
@@ -199,16 +201,28 @@ static int check_header(const struct header *h, uint64_t bytes)
         return -EPROTO;
     if (!hyi_is_power_of_two(capacity) || capacity < page ||
         capacity > (SIZE_MAX / 2 - page) / 2 || bytes != page + capacity ||
-        ring->bytes != bytes || ring->item_bytes != 1 || ring->stride != 1 ||
+        ring->bytes != bytes || ring->slots != page || ring->item_bytes != 1 ||
+        ring->stride != 1 || ring->lag != hyi_ring_lag(capacity) ||
         ring->wake_items - 1 >= capacity || ring->wake_room - 1 >= capacity ||
-        (ring->flags & ~(unsigned)BYTE_FLAGS) != 0)
+        (ring->flags & ~(unsigned)BYTE_FLAGS) != 0 || ring->flags == BYTE_FLAGS)
         return -EBADMSG;
-    if ((ring->flags & HY_RING_SHARED) == 0)
-        return -EPROTOTYPE;
-    head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-    if (head % PREFIX_BYTES != 0 || tail % PREFIX_BYTES != 0 ||
-        tail - head > capacity)
+    return hyi_ring_is_shared(ring) ? 0 : -EPROTOTYPE;
+}
+
+/* What changes, where it is: both sides may be at work. */
+static int check_state(const hy_ring *ring)
+{
+    const char *why;
+    int r = hyi_ring_check_words(ring, &why);
+
+    if (r == 0)
+        r = hyi_ring_check_indices(ring, &why);
+    if (r != 0)
+        return r;
+    if ((atomic_load_explicit(&ring->head, memory_order_relaxed) |
+         atomic_load_explicit(&ring->tail, memory_order_relaxed)) %
+            PREFIX_BYTES !=
+        0)
         return -ERANGE;
     return 0;
 }
@@ -236,12 +250,18 @@ int hy_byte_ring_attach(hy_byte_ring **out, int fd)
         return -ENOMEM;
     b->shared = true;
     r = hyi_os_file_copy(fd, &b->fd);
+    if (r != 0) {
+        free(b);
+        return r;
+    }
+    r = map_twice(b, header.ring.mask + 1);
     if (r == 0) {
-        r = map_twice(b, header.ring.mask + 1);
+        r = check_state(b->ring);
         if (r != 0)
-            hyi_os_file_close(b->fd);
+            hyi_os_release(b->header, b->mapped);
     }
     if (r != 0) {
+        hyi_os_file_close(b->fd);
         free(b);
         return r;
     }
@@ -253,6 +273,8 @@ void hy_byte_ring_destroy(hy_byte_ring *b)
 {
     if (b == NULL)
         return;
+    if (b->shared)
+        hy_byte_ring_detach(b, HY_RING_PRODUCER | HY_RING_CONSUMER);
     /* A child of fork has no mapping of a ring that is not shared: other memory
      * may have come to its place. */
     if (b->shared || b->forks == hyi_process_forks())
@@ -264,6 +286,67 @@ void hy_byte_ring_destroy(hy_byte_ring *b)
 int hy_byte_ring_fd(const hy_byte_ring *b)
 {
     return b->fd;
+}
+
+/* --- whose a side is ------------------------------------------------------ */
+
+static void forget_writing(hy_byte_ring *b)
+{
+    b->writer.staged = b->writer.records = 0;
+    b->writer.is_open = false;
+}
+
+static void forget_reading(hy_byte_ring *b)
+{
+    b->reader.peeked = b->reader.records = 0;
+}
+
+static inline bool has_producer(const hy_byte_ring *b)
+{
+    return !b->shared || hyi_ring_is_mine(&b->ring->producer.owner);
+}
+
+static inline bool has_consumer(const hy_byte_ring *b)
+{
+    return !b->shared || hyi_ring_is_mine(&b->ring->consumer.owner);
+}
+
+/* 0 when it is this process's from now on: nothing of before counts. */
+static __attribute__((noinline)) int take_side(hy_byte_ring *b, unsigned side)
+{
+    if (side == HY_RING_PRODUCER)
+        forget_writing(b);
+    else
+        forget_reading(b);
+    return hyi_ring_take_side(b->ring, side);
+}
+
+int hy_byte_ring_claim(hy_byte_ring *b, unsigned sides)
+{
+    if (!has_producer(b))
+        forget_writing(b);
+    if (!has_consumer(b))
+        forget_reading(b);
+    return hy_ring_claim(b->ring, sides);
+}
+
+int hy_byte_ring_detach(hy_byte_ring *b, unsigned sides)
+{
+    if ((sides & HY_RING_PRODUCER) != 0)
+        forget_writing(b);
+    if ((sides & HY_RING_CONSUMER) != 0)
+        forget_reading(b);
+    return hy_ring_detach(b->ring, sides);
+}
+
+int hy_byte_ring_owner(const hy_byte_ring *b, unsigned side, uint64_t *pid)
+{
+    return hy_ring_owner(b->ring, side, pid);
+}
+
+int hy_byte_ring_recover(hy_byte_ring *b, unsigned side)
+{
+    return hy_ring_recover(b->ring, side);
 }
 
 /* --- records -------------------------------------------------------------- */
@@ -294,11 +377,13 @@ static inline int publish_staged(hy_byte_ring *b)
     uint64_t tail = ring->producer.tail, staged = b->writer.staged;
     uint64_t records = b->writer.records;
     uint64_t delivered;
+    bool alone;
 
-    if (staged == 0)
+    if (staged == 0 || !has_producer(b))
         return 0;
     b->writer.staged = b->writer.records = 0;
-    hyi_ring_enter(&ring->producer.busy);
+    alone = hyi_ring_enter(&ring->producer.busy);
+    HYI_ASSERT(alone);
     /* All or nothing: a consumer ends at an index that was published. */
     delivered = hyi_ring_publish_tail(ring, tail, tail + staged);
     if (delivered != 0)
@@ -321,6 +406,13 @@ static __attribute__((noinline)) int find_room(hy_byte_ring *b, uint64_t need)
     return r != 0 ? r : -EAGAIN;
 }
 
+static __attribute__((noinline)) int refuse_closed(hy_byte_ring *b)
+{
+    if (b->shared)
+        hyi_ring_end_close(b->ring);
+    return -EPIPE;
+}
+
 /* Room for one record of bytes behind what is staged. */
 static inline int open_span(hy_byte_ring *b, size_t bytes)
 {
@@ -328,11 +420,16 @@ static inline int open_span(hy_byte_ring *b, size_t bytes)
     uint64_t need;
     int r;
 
+    if (HYI_UNLIKELY(!has_producer(b))) {
+        r = take_side(b, HY_RING_PRODUCER);
+        if (r != 0)
+            return r;
+    }
     b->writer.is_open = false;
     if (HYI_UNLIKELY(bytes > b->mask + 1 - PREFIX_BYTES))
         return -EMSGSIZE;
     if (HYI_UNLIKELY(hyi_ring_is_closed(b->ring)))
-        return -EPIPE;
+        return refuse_closed(b);
     need = b->writer.staged + bytes_of(bytes);
     if (HYI_UNLIKELY(p->limit - p->tail < need)) {
         r = find_room(b, need);
@@ -351,7 +448,8 @@ static inline uint64_t open_at(const hy_byte_ring *b)
 
 static inline int end_record(hy_byte_ring *b, size_t bytes)
 {
-    if (HYI_UNLIKELY(!b->writer.is_open || bytes > b->writer.span))
+    if (HYI_UNLIKELY(!b->writer.is_open || bytes > b->writer.span ||
+                     !has_producer(b)))
         return -EINVAL;
     /* Relaxed: published with tail. */
     atomic_store_explicit(length_at(b, open_at(b)), bytes,
@@ -413,12 +511,6 @@ int hy_byte_ring_flush(hy_byte_ring *b)
     return r;
 }
 
-/* After -EAGAIN: 0 to try once more, or what to return. */
-static int wait_again(int waited)
-{
-    return waited == -ETIMEDOUT ? 0 : waited;
-}
-
 int hy_byte_ring_reserve_wait(hy_byte_ring *b, size_t bytes, void **span,
                               hy_deadline until)
 {
@@ -428,7 +520,7 @@ int hy_byte_ring_reserve_wait(hy_byte_ring *b, size_t bytes, void **span,
         if (waited != 0)
             return waited;
         waited = hyi_ring_wait_room(b->ring, bytes_of(bytes), until);
-        if (wait_again(waited) != 0)
+        if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         /* After -ETIMEDOUT once more: room may have come with it. */
         r = hy_byte_ring_reserve(b, bytes, span);
@@ -456,8 +548,10 @@ static inline int look(hy_byte_ring *b, uint64_t offset, const void **record,
                        size_t *bytes)
 {
     struct hyi_ring_consumer *c = &b->ring->consumer;
-    uint64_t there = c->seen - c->head, length;
+    uint64_t there, length;
     int r = 0;
+
+    there = c->seen - c->head;
 
     if (HYI_UNLIKELY(there <= offset)) {
         there = hyi_ring_find_items(b->ring, &r);
@@ -483,7 +577,12 @@ int hy_byte_ring_peek(hy_byte_ring *b, const void **record, size_t *bytes)
 {
     int r;
 
-    b->reader.peeked = b->reader.records = 0;
+    if (HYI_UNLIKELY(!has_consumer(b))) {
+        r = take_side(b, HY_RING_CONSUMER);
+        if (r != 0)
+            return r;
+    }
+    forget_reading(b);
     r = look(b, 0, record, bytes);
     b->reader.records = r == 0;
     return r;
@@ -491,8 +590,11 @@ int hy_byte_ring_peek(hy_byte_ring *b, const void **record, size_t *bytes)
 
 int hy_byte_ring_next(hy_byte_ring *b, const void **record, size_t *bytes)
 {
-    int r = look(b, b->reader.peeked, record, bytes);
+    int r;
 
+    if (HYI_UNLIKELY(b->reader.peeked == 0 || !has_consumer(b)))
+        return hy_byte_ring_peek(b, record, bytes);
+    r = look(b, b->reader.peeked, record, bytes);
     b->reader.records += r == 0;
     return r;
 }
@@ -501,10 +603,12 @@ void hy_byte_ring_release(hy_byte_ring *b)
 {
     hy_ring *ring = b->ring;
     uint64_t peeked = b->reader.peeked;
+    bool alone;
 
-    if (peeked == 0)
+    if (peeked == 0 || !has_consumer(b))
         return;
-    hyi_ring_enter(&ring->consumer.busy);
+    alone = hyi_ring_enter(&ring->consumer.busy);
+    HYI_ASSERT(alone);
     hyi_ring_count_up(&b->header->popped, b->reader.records);
     b->reader.peeked = b->reader.records = 0;
     hyi_ring_give_back(ring, ring->consumer.head + peeked);
@@ -521,7 +625,7 @@ int hy_byte_ring_pop(hy_byte_ring *b, void *buffer, size_t room, size_t *bytes)
         return r;
     *bytes = length;
     if (HYI_UNLIKELY(length > room)) {
-        b->reader.peeked = b->reader.records = 0;
+        forget_reading(b);
         return -ENOBUFS;
     }
     if (length != 0)
@@ -539,7 +643,7 @@ int hy_byte_ring_peek_wait(hy_byte_ring *b, const void **record, size_t *bytes,
         if (waited != 0)
             return waited;
         waited = hyi_ring_wait_items(b->ring, until);
-        if (wait_again(waited) != 0)
+        if (waited == -ECANCELED || waited == -EBUSY)
             return waited;
         r = hy_byte_ring_peek(b, record, bytes);
     }

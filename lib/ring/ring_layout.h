@@ -362,6 +362,11 @@ void hyi_ring_shared_wake(_Atomic uint32_t *bell);
 /* Before its memory goes. */
 void hyi_ring_shared_leave(hy_ring *ring);
 
+/* Of what another process has made (ring_attach.c): 0, or an error, with *why
+ * saying it in words. */
+int hyi_ring_check_words(const hy_ring *ring, const char **why);
+int hyi_ring_check_indices(const hy_ring *ring, const char **why);
+
 /* A close that its caller did not live to end. */
 static inline void hyi_ring_end_close(hy_ring *ring)
 {
