@@ -32,7 +32,10 @@
 #include "../../lib/ring/ring.c"
 #include "../../lib/ring/ring_bytes.c"
 #include "../../lib/ring/ring_overwrite.c"
+#include "../../lib/ring/ring_shared.c"
 #include "../../lib/ring/ring_wait.c"
+
+struct hyi_process hyi_process;
 
 /* Two records of a word, each with its length. */
 enum { CAPACITY = 32 };

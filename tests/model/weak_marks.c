@@ -35,7 +35,10 @@
 #include "../../lib/base/park.c"
 #include "../../lib/ring/ring.c"
 #include "../../lib/ring/ring_overwrite.c"
+#include "../../lib/ring/ring_shared.c"
 #include "../../lib/ring/ring_wait.c"
+
+struct hyi_process hyi_process;
 
 enum { CAPACITY = 2 };
 
@@ -65,7 +68,8 @@ static int parker_park(struct hyi_waiter *waiter, hy_deadline until,
 }
 
 /* Not NULL: nobody spins before parking. */
-static const struct hyi_parker parker = {hyi_os_now, parker_init, parker_park};
+static const struct hyi_parker parker = {
+    .now = hyi_os_now, .init = parker_init, .park = parker_park};
 
 static void init(void)
 {
