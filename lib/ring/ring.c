@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "options.h"
 #include "os.h"
 
@@ -29,6 +30,23 @@ enum { KNOWN_FLAGS = HY_RING_SHARED | HY_RING_OVERWRITE | HY_RING_LOCAL };
 /* A consumer that knows of this many items peeks without a look at the
  * producer's line, whose transfer costs as much as reading some 16 items. */
 enum { PEEK_ENOUGH = 64 };
+
+/*
+ * A consumer on the heels of a producer slows both: its reads and its
+ * processor's prefetches take lines that the producer is about to write, and
+ * each look takes the producer's tail. When it finds less than a head start
+ * (a quarter of the ring, at most 16 KiB) it lets the producer run ahead, for
+ * at most RUN_LOOKS * RUN_PAUSES pauses (1 to 3 us), and at most once in
+ * RUN_RESTS_MAX + 1 short finds while that does not pay. 64-byte items read in
+ * place: 1.6 ns each instead of 7 to 18.
+ */
+enum {
+    RUN_BYTES = 16384,
+    RUN_SHARE = 4,
+    RUN_LOOKS = 4,
+    RUN_PAUSES = 8,
+    RUN_RESTS_MAX = 255
+};
 
 /* --- making one ----------------------------------------------------------- */
 
@@ -60,6 +78,16 @@ static int plan(hy_ring_options *o, const hy_ring_options *options,
     return 0;
 }
 
+/* The head start that a consumer leaves, in items; 0: none. */
+static uint64_t run_of(const hy_ring_options *o)
+{
+    uint64_t most = RUN_BYTES / o->item_bytes, share = o->capacity / RUN_SHARE;
+
+    if ((o->flags & HY_RING_LOCAL) != 0)
+        return 0;
+    return most < share ? most : share;
+}
+
 static void report_fenced(const hy_report *report)
 {
     if (report->write != NULL)
@@ -83,6 +111,7 @@ void hyi_ring_fill(hy_ring *ring, const hy_ring_options *o, size_t bytes,
     ring->stride = stride;
     ring->bytes = bytes;
     ring->lag = hyi_ring_lag(o->capacity);
+    ring->run = run_of(o);
     ring->wake_items = o->wake_items > 1 ? o->wake_items : 1;
     ring->wake_room = o->wake_room > 1 ? o->wake_room : 1;
     ring->flags = o->flags;
@@ -279,20 +308,22 @@ static void copy_in(hy_ring *ring, uint64_t index, const char *items,
                     uint64_t count)
 {
     size_t first = first_piece(ring, index, count);
+    size_t rest = (size_t)count * ring->stride - first;
 
     memcpy(hyi_ring_slot(ring, index), items, first);
-    memcpy(hyi_ring_slot(ring, 0), items + first,
-           (size_t)count * ring->stride - first);
+    if (HYI_UNLIKELY(rest != 0))
+        memcpy(hyi_ring_slot(ring, 0), items + first, rest);
 }
 
 static void copy_out(const hy_ring *ring, uint64_t index, char *items,
                      uint64_t count)
 {
     size_t first = first_piece(ring, index, count);
+    size_t rest = (size_t)count * ring->stride - first;
 
     memcpy(items, hyi_ring_slot(ring, index), first);
-    memcpy(items + first, hyi_ring_slot(ring, 0),
-           (size_t)count * ring->stride - first);
+    if (HYI_UNLIKELY(rest != 0))
+        memcpy(items + first, hyi_ring_slot(ring, 0), rest);
 }
 
 static size_t overwrite_push_n(hy_ring *ring, const void *items, size_t count)
@@ -385,6 +416,31 @@ void hyi_ring_publish_hint(hy_ring *ring)
     atomic_store_explicit(&ring->hint, c->head, memory_order_release);
 }
 
+/* The consumer has found something, but less than a head start. */
+static __attribute__((noinline)) void let_run(hy_ring *ring)
+{
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint64_t first = c->seen;
+
+    if (c->rests != 0) {
+        c->rests--;
+        return;
+    }
+    for (int looks = 0; looks < RUN_LOOKS; looks++) {
+        for (int pauses = 0; pauses < RUN_PAUSES; pauses++)
+            hy_arch_pause();
+        /* Acquire: as in hyi_ring_find_items. */
+        c->seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
+        if (c->seen - c->head >= ring->run || c->seen == first)
+            break;
+    }
+    if (c->seen - c->head >= ring->run / 2)
+        c->rested = 0;
+    else if (c->rested < RUN_RESTS_MAX)
+        c->rested = c->rested * 2 + 1;
+    c->rests = c->rested;
+}
+
 uint64_t hyi_ring_find_items(hy_ring *ring, int *error)
 {
     struct hyi_ring_consumer *c = &ring->consumer;
@@ -397,6 +453,8 @@ uint64_t hyi_ring_find_items(hy_ring *ring, int *error)
         /* Acquire: pairs with the release in hyi_ring_publish_tail. */
         c->seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
         if (c->seen != c->head) {
+            if (c->seen - c->head < ring->run)
+                let_run(ring);
             *error = 0;
             return c->seen - c->head;
         }

@@ -62,7 +62,7 @@ static int check_sizes(const hy_ring *ring, size_t bytes, const char **why)
         return refuse(why, "ring: damaged: items do not fit their slots",
                       -EBADMSG);
     if (ring->bytes != hyi_ring_bytes(ring->stride, capacity) ||
-        ring->lag != hyi_ring_lag(capacity) ||
+        ring->lag != hyi_ring_lag(capacity) || ring->run > capacity ||
         ring->wake_items - 1 >= capacity || ring->wake_room - 1 >= capacity)
         return refuse(why, "ring: damaged: sizes do not fit one another",
                       -EBADMSG);

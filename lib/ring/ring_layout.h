@@ -87,6 +87,7 @@ struct hyi_ring_consumer {
     bool fenced;
     bool sealed; /* closed and drained: for good */
     uint32_t spins;
+    uint32_t rests, rested; /* short finds to go without a wait; after that */
     _Atomic uint32_t busy;
     _Atomic uint64_t owner;
     _Atomic uint64_t parks, wakes, lost;
@@ -100,6 +101,7 @@ struct hy_ring {
     size_t stride;                  /* bytes from slot to slot */
     size_t bytes;                   /* of all, this header included */
     uint64_t lag;                   /* pops after which hint follows head */
+    uint64_t run;                   /* head start that the consumer leaves */
     uint64_t wake_items, wake_room; /* the marks, at least 1 */
     unsigned flags;
     bool placed;    /* in caller's memory */

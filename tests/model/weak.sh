@@ -32,7 +32,7 @@ poll:1 poll:2 poll:3 poll:4 poll:5 poll:6 poll:7 poll:8 poll:9 poll:10 poll:11
 poll:12 sync:1 sync:2 sync:3 sync:4 sync:5 sync:6 sync:7 sync:8 sync:9 sync:10
 join:1 join:2 chan:1 chan:2 chan:3 chan:4 chan:5
 ring:1 ring:2 ring:3 ring:4 ring:5 ring:6 ring:7 ring:8 ring:9
-ring:10 ring:11 ring:12 ring:13 inline:1 inline:2
+ring:10 ring:11 ring:12 ring:13 ring:14 inline:1 inline:2 inline:3
 marks:1 marks:2 marks:3 marks:4 marks:5 marks:6 marks:7 marks:8 marks:9
 bytes:1 bytes:2 bytes:3 bytes:4 bytes:5 bytes:6 bytes:7 bytes:8"
 

@@ -3,18 +3,23 @@
  * their order, none torn, and all that were pushed before a close.
  *
  *      WEAK_CASE 1: push 3, pop 3, 2 slots     2: push, close; pop until closed
+ *      3: push 3, pop 3, of 8 slots: less is there than the head start of 2
  */
 #include "weak.h"
 
+#define HY_RING_PAUSE() ((void)0)
+
 #include "hyperion/inline/ring.h"
 
-HY_RING_DEFINE(weak_ring, uint64_t, 2);
+enum { CAPACITY = WEAK_CASE == 3 ? 8 : 2 };
+
+HY_RING_DEFINE(weak_ring, uint64_t, CAPACITY);
 
 static weak_ring ring;
 
 static void *producer(void *unused)
 {
-    for (uint64_t item = 1; item <= (WEAK_CASE == 1 ? 3 : 1); item++)
+    for (uint64_t item = 1; item <= (WEAK_CASE == 2 ? 1 : 3); item++)
         if (weak_ring_push(&ring, item) != 0)
             break;
     if (WEAK_CASE == 2)
@@ -43,7 +48,7 @@ int main(void)
 {
     pthread_t one, two;
 
-    ring.i.limit = 2;
+    ring.i.limit = CAPACITY;
     pthread_create(&one, NULL, producer, NULL);
     pthread_create(&two, NULL, consumer, NULL);
     pthread_join(one, NULL);

@@ -66,6 +66,16 @@
 #define HY_RING_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define HY_RING_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/* A definition that stands before wins. */
+#if defined(HY_RING_PAUSE)
+#elif defined(__x86_64__) || defined(__i386__)
+#define HY_RING_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define HY_RING_PAUSE() __asm__ volatile("isb" ::: "memory")
+#else
+#define HY_RING_PAUSE() __asm__ volatile("" ::: "memory")
+#endif
+
 /*
  * head <= seen <= tail <= limit <= head + capacity. Each side loads the
  * other's index only when what it last knew (seen, limit) is used up, and
@@ -82,6 +92,8 @@ struct hy_ring_indices {
     uint64_t seen;
     uint64_t read_span;
     uint64_t hinted;
+    uint32_t rests; /* short finds to go without a wait */
+    uint32_t rested;
     HY_RING_LINE uint64_t head;   /* consumer -> producer, exact */
     HY_RING_LINE uint64_t hint;   /* consumer -> producer, late */
     HY_RING_LINE uint32_t closed; /* anybody -> both */
@@ -132,9 +144,41 @@ HY_RING_INLINE void hy_ring_i_publish(struct hy_ring_indices *i, uint64_t tail)
     __atomic_store_n(&i->tail, tail, __ATOMIC_RELEASE);
 }
 
+/*
+ * The consumer has found something, but less than the head start of run items
+ * that it leaves to a producer in full flow: lets it run ahead for at most 32
+ * pauses (1 to 3 us), and at most once in 256 short finds while that does not
+ * pay. On its heels it would slow both, by taking the lines that the producer
+ * is about to write: 64-byte items in place take 1.6 ns instead of 7 to 18.
+ */
+HY_RING_COLD void hy_ring_i_let_run(struct hy_ring_indices *i, uint64_t run)
+{
+    uint64_t first = i->seen;
+    int looks, pauses;
+
+    if (i->rests != 0) {
+        i->rests--;
+        return;
+    }
+    for (looks = 0; looks < 4; looks++) {
+        for (pauses = 0; pauses < 8; pauses++)
+            HY_RING_PAUSE();
+        /* Acquire: as in hy_ring_i_look_for_items. */
+        i->seen = __atomic_load_n(&i->tail, __ATOMIC_ACQUIRE);
+        if (i->seen - i->own_head >= run || i->seen == first)
+            break;
+    }
+    if (i->seen - i->own_head >= run / 2)
+        i->rested = 0;
+    else if (i->rested < 255)
+        i->rested = i->rested * 2 + 1;
+    i->rests = i->rested;
+}
+
 /* The consumer's slow path: 0 with items from own_head to seen, or why there
  * are none. */
-HY_RING_COLD int hy_ring_i_look_for_items(struct hy_ring_indices *i)
+HY_RING_COLD int hy_ring_i_look_for_items(struct hy_ring_indices *i,
+                                          uint64_t run)
 {
     int closed;
 
@@ -146,22 +190,26 @@ HY_RING_COLD int hy_ring_i_look_for_items(struct hy_ring_indices *i)
      * before it is seen below. */
     closed = __atomic_load_n(&i->closed, __ATOMIC_ACQUIRE) != 0;
     i->seen = __atomic_load_n(&i->tail, __ATOMIC_ACQUIRE);
-    if (i->seen != i->own_head)
+    if (i->seen != i->own_head) {
+        if (i->seen - i->own_head < run)
+            hy_ring_i_let_run(i, run);
         return 0;
+    }
     return closed ? -EPIPE : -EAGAIN;
 }
 
-HY_RING_INLINE int hy_ring_i_find(struct hy_ring_indices *i)
+HY_RING_INLINE int hy_ring_i_find(struct hy_ring_indices *i, uint64_t run)
 {
-    return HY_RING_LIKELY(i->seen != i->own_head) ? 0
-                                                  : hy_ring_i_look_for_items(i);
+    return HY_RING_LIKELY(i->seen != i->own_head)
+               ? 0
+               : hy_ring_i_look_for_items(i, run);
 }
 
 HY_RING_INLINE uint64_t hy_ring_i_items(struct hy_ring_indices *i,
-                                        uint64_t want)
+                                        uint64_t want, uint64_t run)
 {
     if (HY_RING_UNLIKELY(i->seen - i->own_head < want))
-        (void)hy_ring_i_look_for_items(i);
+        (void)hy_ring_i_look_for_items(i, run);
     return i->seen - i->own_head;
 }
 
@@ -223,17 +271,20 @@ HY_RING_INLINE void hy_ring_l_publish(struct hy_ring_local_indices *i,
     i->own_tail = tail;
 }
 
-HY_RING_INLINE int hy_ring_l_find(const struct hy_ring_local_indices *i)
+HY_RING_INLINE int hy_ring_l_find(const struct hy_ring_local_indices *i,
+                                  uint64_t run)
 {
+    (void)run;
     if (HY_RING_LIKELY(i->own_tail != i->own_head))
         return 0;
     return i->closed ? -EPIPE : -EAGAIN;
 }
 
 HY_RING_INLINE uint64_t hy_ring_l_items(struct hy_ring_local_indices *i,
-                                        uint64_t want)
+                                        uint64_t want, uint64_t run)
 {
     (void)want;
+    (void)run;
     return i->own_tail - i->own_head;
 }
 
@@ -279,7 +330,8 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
     HY_RING_INLINE int name##_pop(name *r, name##_item *item)                  \
     {                                                                          \
         uint64_t head = r->i.own_head;                                         \
-        int error = hy_ring_##k##_find(&r->i);                                 \
+        int error = hy_ring_##k##_find(                                        \
+            &r->i, HY_RING_RUN(capacity_, sizeof(name##_item)));               \
                                                                                \
         if (HY_RING_UNLIKELY(error != 0))                                      \
             return error;                                                      \
@@ -301,8 +353,9 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
             room = count;                                                      \
         first = (size_t)(room < (capacity_)-at ? room : (capacity_)-at);       \
         memcpy(&r->slots[at], items, first * sizeof(name##_item));             \
-        memcpy(&r->slots[0], items + first,                                    \
-               ((size_t)room - first) * sizeof(name##_item));                  \
+        if (HY_RING_UNLIKELY(first != room))                                   \
+            memcpy(&r->slots[0], items + first,                                \
+                   ((size_t)room - first) * sizeof(name##_item));              \
         if (room != 0)                                                         \
             hy_ring_##k##_publish(&r->i, r->i.own_tail + room);                \
         return (size_t)room;                                                   \
@@ -316,13 +369,15 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
                                                                                \
         if (count == 0)                                                        \
             return 0;                                                          \
-        there = hy_ring_##k##_items(&r->i, count);                             \
+        there = hy_ring_##k##_items(                                           \
+            &r->i, count, HY_RING_RUN(capacity_, sizeof(name##_item)));        \
         if (there > count)                                                     \
             there = count;                                                     \
         first = (size_t)(there < (capacity_)-at ? there : (capacity_)-at);     \
         memcpy(items, &r->slots[at], first * sizeof(name##_item));             \
-        memcpy(items + first, &r->slots[0],                                    \
-               ((size_t)there - first) * sizeof(name##_item));                 \
+        if (HY_RING_UNLIKELY(first != there))                                  \
+            memcpy(items + first, &r->slots[0],                                \
+                   ((size_t)there - first) * sizeof(name##_item));             \
         if (there != 0)                                                        \
             hy_ring_##k##_give_back(&r->i, r->i.own_head + there,              \
                                     HY_RING_LAG(capacity_));                   \
@@ -366,7 +421,9 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
         uint64_t at = r->i.own_head & ((capacity_)-1);                         \
         uint64_t end = (capacity_)-at, span;                                   \
                                                                                \
-        span = hy_ring_##k##_items(&r->i, end < 64 ? end : 64);                \
+        span =                                                                 \
+            hy_ring_##k##_items(&r->i, end < 64 ? end : 64,                    \
+                                HY_RING_RUN(capacity_, sizeof(name##_item)));  \
         if (span > end)                                                        \
             span = end;                                                        \
         r->i.read_span = span;                                                 \
@@ -407,6 +464,10 @@ HY_RING_INLINE uint64_t hy_ring_l_count(const struct hy_ring_local_indices *i,
 
 /* Pops after which hint follows head: as measured for hyperion/ring.h. */
 #define HY_RING_LAG(capacity) ((capacity) > 16 ? (capacity) / 16 : 1)
+
+/* The head start: a quarter of the ring, at most 16 KiB. */
+#define HY_RING_RUN(capacity, bytes)                                           \
+    ((capacity) / 4 < 16384 / (bytes) ? (capacity) / 4 : 16384 / (bytes))
 
 /** @endcond */
 
