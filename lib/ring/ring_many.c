@@ -27,6 +27,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "arch.h"
 #include "os.h"
@@ -56,7 +57,7 @@ static inline bool try_turn(struct hyi_ring_producer *p)
 {
     uint32_t free = 0;
 
-    /* Acquire: pairs with the release in end_turn. */
+    /* Acquire: pairs with the release in free_turn. */
     return atomic_compare_exchange_strong_explicit(&p->lock, &free, own_mark(),
                                                    memory_order_acquire,
                                                    memory_order_relaxed);
@@ -65,7 +66,7 @@ static inline bool try_turn(struct hyi_ring_producer *p)
 /*
  * Takes over from a thread of the parent, which this process has not. Of its
  * push counts what was published; limit needs no repair, since it is what head
- * allowed at some time.
+ * allowed at some time. Relaxed: the fork has ordered all that was before it.
  */
 static bool inherit_turn(hy_ring *ring)
 {
@@ -74,7 +75,7 @@ static bool inherit_turn(hy_ring *ring)
 
     if (mark == 0 || mark == own_mark() ||
         !atomic_compare_exchange_strong_explicit(&p->lock, &mark, own_mark(),
-                                                 memory_order_acquire,
+                                                 memory_order_relaxed,
                                                  memory_order_relaxed))
         return false;
     p->tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
@@ -87,13 +88,13 @@ static bool inherit_turn(hy_ring *ring)
 
 /* Until the turn may be free. Whoever clears crowd wakes all, and each of them
  * sets it again before it sleeps again. */
-static void sleep_until_given_back(hy_ring *ring)
+static void sleep_until_free(hy_ring *ring)
 {
     struct hyi_ring_producer *p = &ring->producer;
 
     hyi_store_then_look(&p->crowd, 1);
     hyi_ring_order(ring);
-    /* Sequentially consistent, as the store in give_back if fenced. */
+    /* Sequentially consistent, as the store in free_turn if fenced. */
     if (atomic_load(&p->lock) != 0)
         hyi_os_futex_wait(&p->crowd, 1, HY_FOREVER, false);
 }
@@ -111,14 +112,14 @@ static __attribute__((noinline)) void await_turn(hy_ring *ring)
                 hyi_os_thread_yield();
             hy_arch_pause();
         }
-        sleep_until_given_back(ring);
+        sleep_until_free(ring);
     }
 }
 
-/* Gives lock back, then looks at crowd: as hyi_ring_publish does. */
-static inline uint32_t give_back(struct hyi_ring_producer *p)
+/* Stores lock, then looks at crowd: as hyi_ring_publish does. */
+static inline uint32_t free_turn(struct hyi_ring_producer *p, bool fenced)
 {
-    if (HYI_UNLIKELY(p->fenced)) {
+    if (HYI_UNLIKELY(fenced)) {
         hyi_store_then_look(&p->lock, 0);
         return atomic_load(&p->crowd);
     }
@@ -130,46 +131,78 @@ static inline uint32_t give_back(struct hyi_ring_producer *p)
 
 static __attribute__((noinline)) void wake_crowd(struct hyi_ring_producer *p)
 {
-    /* What the sleeper compares: cleared first, so that none falls asleep after
-     * the wake because of it. */
-    if (atomic_exchange(&p->crowd, 0) != 0)
+    /* Cleared first, so that nobody who compares it falls asleep after the
+     * wake. Relaxed: the futex orders it. */
+    if (atomic_exchange_explicit(&p->crowd, 0, memory_order_relaxed) != 0)
         hyi_os_futex_wake(&p->crowd, INT32_MAX, false);
-}
-
-/* A ring of one worker's fibers needs no turns: none of them is interrupted. */
-static inline bool has_turns(const hy_ring *ring)
-{
-    return (ring->flags & HY_RING_LOCAL) == 0;
 }
 
 static inline void begin_turn(hy_ring *ring)
 {
-    if (HYI_UNLIKELY(!has_turns(ring)))
-        return;
     TURN_HELD(1u);
     if (HYI_UNLIKELY(!try_turn(&ring->producer)))
         await_turn(ring);
 }
 
-static inline void end_turn(hy_ring *ring)
+static inline void end_turn(struct hyi_ring_producer *p)
 {
-    if (HYI_UNLIKELY(!has_turns(ring)))
-        return;
     TURN_HELD(-1u);
-    if (HYI_UNLIKELY(give_back(&ring->producer) != 0))
-        wake_crowd(&ring->producer);
+    if (HYI_UNLIKELY(free_turn(p, p->fenced) != 0))
+        wake_crowd(p);
+}
+
+static __attribute__((noinline)) int push_in_turn(hy_ring *ring,
+                                                  const void *item)
+{
+    int r = hyi_ring_need_producer(ring);
+
+    if (r != 0)
+        return r;
+    begin_turn(ring);
+    r = hy_ring_push(ring, item);
+    end_turn(&ring->producer);
+    return r;
+}
+
+/* The rare ends of a quick push, with the turn: it is the ring's last free slot
+ * as far as is known, or closed; or somebody looks at reader. */
+static __attribute__((noinline)) int push_as_single(hy_ring *ring,
+                                                    const void *item)
+{
+    int r = hy_ring_push(ring, item);
+
+    end_turn(&ring->producer);
+    return r;
+}
+
+static __attribute__((noinline)) int attend_in_turn(hy_ring *ring,
+                                                    uint64_t tail)
+{
+    int r = hyi_ring_attend_reader(ring, tail - 1, tail) != 0 ? 0 : -EPIPE;
+
+    end_turn(&ring->producer);
+    return r;
 }
 
 int hy_ring_push_mp(hy_ring *ring, const void *item)
 {
-    int r = hyi_ring_need_producer(ring);
+    struct hyi_ring_producer *p = &ring->producer;
+    uint64_t tail;
 
-    if (HYI_UNLIKELY(r != 0))
-        return r;
-    begin_turn(ring);
-    r = hy_ring_push(ring, item);
-    end_turn(ring);
-    return r;
+    if (HYI_UNLIKELY(!p->quick || !try_turn(p)))
+        return push_in_turn(ring, item);
+    tail = p->tail;
+    if (HYI_UNLIKELY(tail == p->limit || hyi_ring_is_closed(ring)))
+        return push_as_single(ring, item);
+    /* As hy_ring_push does. */
+    memcpy(hyi_ring_word(ring, tail), item, sizeof(uint64_t));
+    p->tail = ++tail;
+    if (HYI_UNLIKELY(
+            hyi_ring_publish(&ring->tail, tail, &ring->reader, false) != 0))
+        return attend_in_turn(ring, tail);
+    if (HYI_UNLIKELY(free_turn(p, false) != 0))
+        wake_crowd(p);
+    return 0;
 }
 
 size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count)
@@ -180,7 +213,7 @@ size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count)
         return 0;
     begin_turn(ring);
     done = hy_ring_push_n(ring, items, count);
-    end_turn(ring);
+    end_turn(&ring->producer);
     return done;
 }
 
@@ -230,7 +263,7 @@ static bool join_queue(hy_ring *ring, struct hyi_waiter *waiter)
         hyi_ring_count_up(&m->parks, 1);
         is_front = false;
     }
-    end_turn(ring);
+    end_turn(&ring->producer);
     return is_front;
 }
 
@@ -243,7 +276,7 @@ static bool leave_queue(hy_ring *ring, struct hyi_waiter *waiter)
     was_queued = waiter->user == QUEUED;
     if (was_queued)
         take_out(&ring->many, waiter);
-    end_turn(ring);
+    end_turn(&ring->producer);
     return was_queued;
 }
 
@@ -259,7 +292,7 @@ static void leave_front(hy_ring *ring)
         take_out(m, next);
     else
         m->front = 0;
-    end_turn(ring);
+    end_turn(&ring->producer);
     if (next != NULL)
         hyi_wake(next);
 }

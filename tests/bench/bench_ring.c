@@ -5,9 +5,9 @@
  *
  *      peer: { produce, consume } on processors 1 and 0, from a common start
  *
- * Upstream: bench.h, bench_ring.h. Downstream: ring.h, inline/ring.h.
+ * Upstream: bench.h, bench_ring.h, bench_ring_many.h. Downstream: ring.h, inline/ring.h.
  */
-#include "bench_ring.h"
+#include "bench_ring_many.h"
 
 #include <hyperion/inline/ring.h>
 #include <hyperion/ring.h>
@@ -618,6 +618,7 @@ int main(int argc, char **argv)
         row_records();
         row_round_trip();
         rows_waiting();
+        many_rows();
     } else {
         bench_row_skip(&two, "one processor only");
     }

@@ -1,6 +1,7 @@
 /*
  * test_runtime_ring.c - a ring whose sides are fibers: of one worker, of two,
- * and a fiber with a plain thread; and a fiber that is cancelled in its sleep.
+ * and a fiber with a plain thread; many that push, beside threads; and a fiber
+ * that is cancelled in its sleep.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -134,6 +135,86 @@ HY_TEST(runtime_ring, marks_between_fibers)
     check_marks(1, HY_RING_LOCAL);
     check_marks(1, 0);
     check_marks(2, 0);
+}
+
+/* --- many producers ------------------------------------------------------- */
+
+enum { FIBERS = 4, THREADS = 2, EACH = 4000 };
+
+struct pusher {
+    struct stream *s;
+    uint64_t id;
+    int result;
+    pthread_t thread;
+};
+
+static void push_own(void *arg)
+{
+    struct pusher *p = arg;
+
+    for (uint64_t i = 0; i < EACH && p->result == 0; i++) {
+        uint64_t item = p->id << 32 | i;
+
+        p->result = hy_ring_push_mp_wait(p->s->ring, &item, HY_FOREVER);
+    }
+}
+
+static void *push_own_in_thread(void *arg)
+{
+    push_own(arg);
+    return NULL;
+}
+
+/* Each one's items in its order, and as many as all have. */
+static void consume_many(void *arg)
+{
+    struct stream *s = arg;
+    uint64_t next[FIBERS + THREADS] = {0}, item;
+
+    while (s->popped < (uint64_t)s->pushed * EACH && s->end == 0) {
+        s->end = hy_ring_pop_wait(s->ring, &item, HY_FOREVER);
+        if (s->end == 0 && (item & UINT32_MAX) != next[item >> 32]++)
+            s->end = -EILSEQ;
+        s->popped++;
+    }
+}
+
+static void check_many(unsigned workers, unsigned threads, size_t capacity,
+                       unsigned flags)
+{
+    struct stream s = {.ring = ring_of(capacity, flags)};
+    struct pusher p[FIBERS + THREADS] = {0};
+    hy_runtime *rt = make(.workers = workers);
+
+    s.pushed = (int)(FIBERS + threads);
+    for (unsigned i = 0; i < FIBERS + threads; i++) {
+        p[i].s = &s;
+        p[i].id = i;
+        if (i < FIBERS)
+            spawn_on(rt, (int)(i % workers) + 1, push_own, &p[i]);
+        else
+            HY_CHECK_EQ(
+                pthread_create(&p[i].thread, NULL, push_own_in_thread, &p[i]),
+                0);
+    }
+    spawn_on(rt, 1, consume_many, &s);
+    HY_CHECK_EQ(hy_runtime_run(rt), 0);
+    for (unsigned i = FIBERS; i < FIBERS + threads; i++)
+        pthread_join(p[i].thread, NULL);
+    HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
+    HY_CHECK_EQ(s.end, 0);
+    for (unsigned i = 0; i < FIBERS + threads; i++)
+        HY_CHECK_EQ(p[i].result, 0);
+    hy_ring_destroy(s.ring);
+}
+
+HY_TEST(runtime_ring, many_fibers_and_threads_push)
+{
+    check_many(1, 0, 1, HY_RING_LOCAL);
+    check_many(1, 0, 16, 0);
+    check_many(2, 0, 4, 0);
+    check_many(1, THREADS, 16, 0);
+    check_many(2, THREADS, 1, 0);
 }
 
 HY_TEST(runtime_ring, a_cancelled_fiber_leaves_the_ring_usable)
