@@ -10,7 +10,9 @@
  * waiting call takes an absolute deadline; with HY_NOW it only tries. Results:
  * 0, -ETIMEDOUT, -ECANCELED (a cancelled fiber that would have to wait),
  * -EDEADLK, -EPERM (not the owner), -EINVAL for NULL. Waiters are served first
- * in, first out. Any thread, any fiber; no signal handler. fork: as with POSIX
+ * in, first out. Any thread, any fiber; no signal handler. A runtime that is
+ * destroyed with a fiber waiting leaves what it waits in unusable, and what it
+ * had locked is locked for ever. fork: as with POSIX
  * mutexes, what another thread held or was waiting in is that way in the child
  * for ever, and what a fiber had locked is not the child's to unlock.
  *

@@ -54,7 +54,7 @@ void hyi_os_thread_yield(void)
 int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
 {
     sigset_t blocked, old;
-    int r;
+    int r, saved = errno;
 
     sigfillset(&blocked);
     sigdelset(&blocked, SIGSEGV);
@@ -63,8 +63,10 @@ int hyi_os_thread_start(void *thread, void *(*entry)(void *), void *arg)
     sigdelset(&blocked, SIGILL);
     sigdelset(&blocked, SIGTRAP);
     pthread_sigmask(SIG_SETMASK, &blocked, &old);
+    /* Beside what it gives, it may leave an errno. */
     r = pthread_create(thread, NULL, entry, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = saved;
     return -r;
 }
 

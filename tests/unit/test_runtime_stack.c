@@ -559,6 +559,7 @@ HY_TEST(runtime_stack, other_refusals)
     rt = make(.workers = 3);
     last.worker = 3; /* the one whose thread is refused */
     HY_CHECK_EQ(hy_fiber_spawn(rt, count_up, &count, &last, NULL), 0);
+    errno = 17;
     hy_fail_at(HY_FAIL_PTHREAD_CREATE, 2, EAGAIN);
     HY_CHECK_EQ(hy_runtime_run(rt), -EAGAIN);
     hy_fail_at(HY_FAIL_PTHREAD_CREATE, 3, EAGAIN);
@@ -567,6 +568,7 @@ HY_TEST(runtime_stack, other_refusals)
     hy_fail_at(HY_FAIL_EVENTFD, 1, EMFILE);
     HY_CHECK_EQ(hy_runtime_fd(rt), -EMFILE);
     hy_fail_none();
+    HY_CHECK_EQ(errno, 17);
     HY_CHECK_EQ(hy_runtime_run(rt), 0);
     HY_CHECK_EQ(count, 1);
     HY_CHECK_EQ(hy_runtime_destroy(rt), 0);
