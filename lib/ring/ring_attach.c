@@ -91,6 +91,20 @@ static uint64_t look(const _Atomic uint64_t *index)
     return atomic_load_explicit(index, memory_order_acquire);
 }
 
+/* Decided by a consumer it is head, by a producer tail; neither moves after. */
+static int check_end(const hy_ring *ring, uint64_t final, uint64_t tail,
+                     uint64_t head, const char **why)
+{
+    if (final == HYI_RING_UNDECIDED)
+        return 0;
+    if (final != head && final != tail)
+        return refuse(why, "ring: its end is neither head nor tail", -ERANGE);
+    if (!hyi_ring_is_closed(ring))
+        return refuse(why, "ring: damaged: it has an end and is not closed",
+                      -EBADMSG);
+    return 0;
+}
+
 int hyi_ring_check_indices(const hy_ring *ring, const char **why)
 {
     uint64_t hint = look(&ring->hint), before = look(&ring->head);
@@ -104,10 +118,7 @@ int hyi_ring_check_indices(const hy_ring *ring, const char **why)
     if ((ring->flags & HY_RING_OVERWRITE) == 0 && tail > after &&
         tail - after > capacity)
         return refuse(why, "ring: tail is beyond head + capacity", -ERANGE);
-    if (final != HYI_RING_UNDECIDED && (final < before || final > tail))
-        return refuse(why, "ring: its end is not between head and tail",
-                      -ERANGE);
-    return 0;
+    return check_end(ring, final, tail, after, why);
 }
 
 static int check(const hy_ring *ring, size_t bytes, const char **why)
