@@ -304,15 +304,34 @@ static size_t first_piece(const hy_ring *ring, uint64_t index, uint64_t count)
     return (size_t)(count < end ? count : end) * ring->stride;
 }
 
+/* Words one by one: they were mostly stored a moment ago, and a load that spans
+ * several stores waits until all of them have left the store buffer, behind
+ * those to slots whose lines are still on their way. */
+static void put(unsigned char *slots, const char *items, size_t bytes,
+                size_t stride)
+{
+    uint64_t word;
+
+    if (stride != sizeof(word)) {
+        memcpy(slots, items, bytes);
+        return;
+    }
+    for (size_t at = 0; at < bytes; at += sizeof(word)) {
+        memcpy(&word, items + at, sizeof(word));
+        __asm__("" : "+r"(word)); /* keeps the compiler from joining loads */
+        memcpy(slots + at, &word, sizeof(word));
+    }
+}
+
 static void copy_in(hy_ring *ring, uint64_t index, const char *items,
                     uint64_t count)
 {
     size_t first = first_piece(ring, index, count);
     size_t rest = (size_t)count * ring->stride - first;
 
-    memcpy(hyi_ring_slot(ring, index), items, first);
+    put(hyi_ring_slot(ring, index), items, first, ring->stride);
     if (HYI_UNLIKELY(rest != 0))
-        memcpy(hyi_ring_slot(ring, 0), items + first, rest);
+        put(hyi_ring_slot(ring, 0), items + first, rest, ring->stride);
 }
 
 static void copy_out(const hy_ring *ring, uint64_t index, char *items,

@@ -455,6 +455,59 @@ static double last_wakes(void *arg)
     return wakes;
 }
 
+/* --- dropping the oldest -------------------------------------------------- */
+
+static void overwriting_reset(void)
+{
+    remake(&opaque[0], sizeof(uint64_t), RING_CAPACITY, HY_RING_OVERWRITE);
+}
+
+static void overwriting_produce(uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (!opaque_push(0, i))
+            bench_wrong("a push that overwrites");
+}
+
+static double lost;
+
+/* Each item is later than the one before, and none but the lost is missing. */
+static void overwriting_consume(uint64_t count)
+{
+    uint64_t taken = 0, next = 0, value = 0;
+    hy_ring_stats s = {0};
+
+    while (next < count) {
+        if (!OPAQUE_POP(0, &value)) {
+            ring_pause();
+            continue;
+        }
+        if (value < next)
+            bench_wrong("an item that was overwritten");
+        next = value + 1;
+        taken++;
+    }
+    s.size = sizeof(s);
+    hy_ring_stats_get(opaque[0], &s);
+    if (s.lost != count - taken)
+        bench_wrong("items lost");
+    lost = 100 * (double)s.lost / (double)count;
+}
+
+static const struct ring_peer our_overwriting = {"hy_ring, HY_RING_OVERWRITE",
+                                                 overwriting_reset,
+                                                 overwriting_produce,
+                                                 overwriting_consume,
+                                                 NULL,
+                                                 NULL,
+                                                 NULL};
+
+static double last_lost(void *arg)
+{
+    stream(arg);
+    return lost;
+}
+
 /* --- the table ------------------------------------------------------------ */
 
 static struct bench_contender contender(const struct ring_peer *peer,
@@ -606,6 +659,27 @@ static void rows_waiting(void)
     bench_row_run(&count, &b, 1);
 }
 
+static void rows_overwriting(void)
+{
+    struct bench_row row = {.what = "8 B items, the oldest dropped when full",
+                            .unit = "ns/item",
+                            .target = "",
+                            .gated = true};
+    struct bench_row count = {.what = "items dropped, the same load",
+                              .unit = "percent",
+                              .target = "",
+                              .gated = true};
+    struct bench_contender c[] = {
+        contender(&our_overwriting, "hy_ring, HY_RING_OVERWRITE", stream),
+        contender(&our_opaque, "hy_ring that refuses", stream),
+    };
+    struct bench_contender l =
+        contender(&our_overwriting, "hy_ring, HY_RING_OVERWRITE", last_lost);
+
+    bench_row_run(&row, c, sizeof(c) / sizeof(c[0]));
+    bench_row_run(&count, &l, 1);
+}
+
 int main(int argc, char **argv)
 {
     struct bench_row two = {.what = "rows of two threads", .unit = "ns"};
@@ -619,6 +693,7 @@ int main(int argc, char **argv)
         row_round_trip();
         rows_waiting();
         many_rows();
+        rows_overwriting();
     } else {
         bench_row_skip(&two, "one processor only");
     }

@@ -39,6 +39,46 @@ static void check_pop(hy_ring *ring, uint64_t expected)
     HY_CHECK_EQ(value, expected);
 }
 
+static uint64_t head_start(size_t item_bytes, size_t capacity, unsigned flags)
+{
+    hy_ring *ring = make(item_bytes, capacity, flags);
+    uint64_t run = ring->run;
+
+    hy_ring_destroy(ring);
+    return run;
+}
+
+/* A wait that cannot pay is tried after 1, 3, 7, ... and 255 short finds. */
+HY_TEST(ring, a_consumer_seldom_waits_for_a_producer_that_adds_nothing)
+{
+    hy_ring *ring = make(8, 1024, 0);
+    struct hyi_ring_consumer *c = &ring->consumer;
+    uint32_t tried = 0;
+
+    HY_CHECK_EQ(ring->run, 256);
+    for (uint64_t i = 0; i < 1000; i++) {
+        uint32_t rests = c->rests;
+
+        HY_CHECK_EQ(push(ring, i), 0);
+        check_pop(ring, i);
+        tried += rests == 0;
+        HY_CHECK(rests == 0 || c->rests == rests - 1);
+    }
+    HY_CHECK_EQ(c->rested, 255);
+    HY_CHECK_EQ(tried, 10);
+    /* More than a head start ends no rest, and needs no wait. */
+    for (uint64_t i = 0; i < 256; i++)
+        HY_CHECK_EQ(push(ring, i), 0);
+    tried = c->rests;
+    check_pop(ring, 0);
+    HY_CHECK_EQ(c->rests, tried);
+    hy_ring_destroy(ring);
+    HY_CHECK_EQ(head_start(64, 65536, 0), 256);
+    HY_CHECK_EQ(head_start(100000, 64, 0), 0);
+    HY_CHECK_EQ(head_start(8, 2, 0), 0);
+    HY_CHECK_EQ(head_start(8, 1024, HY_RING_LOCAL), 0);
+}
+
 HY_TEST(ring, items_come_out_in_order_and_full_is_exact)
 {
     hy_ring *ring = make(8, 1000, 0);
