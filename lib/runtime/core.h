@@ -70,9 +70,7 @@ enum {
     HYI_FIBER_EXTRA = 0x80,
     HYI_FIBER_CANARY = 0x40,
     HYI_FIBER_CRITICAL = 0x20,
-    HYI_FIBER_BASE = 0x10,
-    /* A hop has more to do than change stacks. */
-    HYI_FIBER_SEEN_TO = HYI_FIBER_CANARY | HYI_FIBER_CRITICAL | HY_FIBER_FP_ENV
+    HYI_FIBER_BASE = 0x10
 };
 
 struct hyi_worker;
@@ -81,7 +79,8 @@ struct hyi_observer;
 struct hyi_fiber {
     /* First line: what a switch touches. */
     union {
-        void *sp; /* once it has a stack */
+        void *sp;              /* once it has a stack; */
+        void *_Atomic sp_seen; /* by others */
         void (*entry)(void *arg);
     };
     union {
@@ -139,8 +138,23 @@ struct hyi_cxx_globals {
     unsigned uncaught;
 };
 
+/* One that is ready (turn.h). */
+struct hyi_turn {
+    uintptr_t fiber;   /* | HYI_TURN_IN_SLOT: the rest but sp is there */
+    void *sp;          /* where it goes on; of one in its slot, about */
+    int error;         /* errno, while it does not run */
+    uint32_t switches; /* not in its slot's count yet */
+    /* Low halves of addresses: of its lowest stack pointer meanwhile, and, in
+       the high half, of a dense stack's lower end, or 0. One word, since a load
+       of two that were stored apart has to wait for both. */
+    uint64_t depths;
+};
+
+_Static_assert(sizeof(struct hyi_turn) == 32 || sizeof(void *) != 8,
+               "two turns are a line");
+
 struct hyi_ready {
-    struct hyi_fiber **ring; /* count of a power of two; NULL at first */
+    struct hyi_turn *ring; /* count of a power of two; NULL at first */
     uint32_t mask;
     _Atomic uint32_t head, tail; /* the owner's; others count what is ready */
     struct hyi_fiber *spill_first, *spill_last; /* when it could not grow */
@@ -170,7 +184,11 @@ struct hyi_worker {
     _Atomic uint32_t sleep HYI_ALIGNED; /* HYI_AWAKE ... */
 
     /* The owner's alone; zero at each start of a runtime. */
-    struct hyi_fiber *current HYI_ALIGNED; /* &base while in the scheduler */
+    struct hyi_turn here HYI_ALIGNED; /* of the last plain turn (turn.h) */
+    union {
+        struct hyi_fiber *current; /* &base while in the scheduler */
+        struct hyi_fiber *_Atomic current_seen; /* by others */
+    };
     unsigned tick;             /* picks left until timers are looked at */
     unsigned streak;           /* picks in a row from the preferred queue */
     bool newest_first;         /* unstarted fibers: a tree is being walked */
@@ -305,6 +323,11 @@ static inline struct hyi_fiber *hyi_fiber_running(void)
     struct hyi_worker *w = hyi_worker_self;
 
     return w == NULL || w->current == &w->base ? NULL : w->current;
+}
+
+static inline void hyi_current_set(struct hyi_worker *w, struct hyi_fiber *f)
+{
+    atomic_store_explicit(&w->current_seen, f, memory_order_relaxed);
 }
 
 static inline uint64_t hyi_generation(uint64_t life_or_id)

@@ -19,6 +19,7 @@
 
 #include "arch.h"
 #include "process.h"
+#include "turn.h"
 
 enum { FORMAT = 1 };
 
@@ -74,6 +75,15 @@ const struct hyi_debugger_word hyi_debugger_words[] IN_OWN_SECTION = {
 
     NUMBER("worker.bytes", sizeof(struct hyi_worker)),
     WORKER(errno_at),
+    WORKER(current),
+    FIELD("ready.ring", struct hyi_worker, ready.ring),
+    FIELD("ready.mask", struct hyi_worker, ready.mask),
+    FIELD("ready.head", struct hyi_worker, ready.head),
+    FIELD("ready.tail", struct hyi_worker, ready.tail),
+    NUMBER("turn.bytes", sizeof(struct hyi_turn)),
+    FIELD("turn.fiber", struct hyi_turn, fiber),
+    FIELD("turn.sp", struct hyi_turn, sp),
+    NUMBER("turn.in_slot", HYI_TURN_IN_SLOT),
 
     NUMBER("fiber.bytes", sizeof(struct hyi_fiber)),
     FIBER(sp),

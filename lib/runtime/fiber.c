@@ -341,6 +341,7 @@ void hy_fiber_critical_enter(void)
         return;
     f->critical++;
     f->flags |= HYI_FIBER_CRITICAL;
+    hyi_turn_end_of(hyi_worker_self, f);
 }
 
 void hy_fiber_critical_leave(void)
@@ -558,6 +559,19 @@ void hyi_cancel_all(hy_runtime *rt)
 /* --- each -------------------------------------------------------------------
  */
 
+/* The slot of a fiber that only yields says RUNNING (turn.h). */
+static hy_fiber_state state_of(const struct hyi_fiber *f,
+                               const struct hyi_worker *w)
+{
+    unsigned state = atomic_load_explicit(&f->state, memory_order_relaxed);
+
+    if (state == HY_FIBER_RUNNING &&
+        atomic_load_explicit(&w->current_seen, memory_order_relaxed) != f)
+        return HY_FIBER_READY;
+    /* 0: it is about to end, and waits for the lock that the caller holds. */
+    return state != 0 ? (hy_fiber_state)state : HY_FIBER_RUNNING;
+}
+
 static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
                      hy_fiber_info *info)
 {
@@ -565,12 +579,10 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
         atomic_load_explicit(&f->stack, memory_order_acquire);
     struct hyi_worker *w =
         atomic_load_explicit(&f->worker, memory_order_relaxed);
-    unsigned state = atomic_load_explicit(&f->state, memory_order_relaxed);
     struct hyi_fiber_extra *e;
 
     info->fiber = hyi_fiber_id(rt, life);
-    /* 0: it is about to end, and waits for the lock that this holds. */
-    info->state = state != 0 ? (hy_fiber_state)state : HY_FIBER_RUNNING;
+    info->state = state_of(f, w);
     info->worker = w != NULL ? (int)w->index : 0;
     info->reason = info->state == HY_FIBER_PARKED
                        ? hyi_wait_name((enum hyi_wait)atomic_load_explicit(
@@ -585,7 +597,8 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
         atomic_load_explicit(&f->peak, memory_order_relaxed);
     if (info->state == HY_FIBER_PARKED || info->state == HY_FIBER_READY)
         info->stack_used_bytes =
-            (uint32_t)(f->top - (uint32_t)(uintptr_t)f->sp);
+            f->top - (uint32_t)(uintptr_t)atomic_load_explicit(
+                         &f->sp_seen, memory_order_relaxed);
     /* The switch measures before it saves its registers. */
     if (info->stack_peak_bytes < info->stack_used_bytes)
         info->stack_peak_bytes = info->stack_used_bytes;
@@ -607,6 +620,8 @@ int hy_fiber_each(hy_runtime *rt,
         return -EINVAL;
     if (rt->stale)
         return -ESTALE;
+    if (hyi_worker_self != NULL && hyi_worker_self->rt == rt)
+        hyi_turns_to_slots(hyi_worker_self);
     used = atomic_load_explicit(&rt->used_visible, memory_order_acquire);
     for (size_t i = 0; i < used && r == 0; i++) {
         struct hyi_fiber *f = hyi_fiber_at(rt, i);

@@ -71,12 +71,13 @@ static inline void hyi_turn_plainly(struct hyi_worker *w,
                                     struct hyi_fiber *from,
                                     struct hyi_fiber *to)
 {
+    hyi_turn_end_of(w, from);
     atomic_store_explicit(&to->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&to->switches);
     hyi_count(&w->switches);
     from->error = *w->errno_at;
     *w->errno_at = to->error;
-    w->current = to;
+    hyi_current_set(w, to);
 }
 
 static inline void hyi_turn_to(struct hyi_worker *w, struct hyi_fiber *from,
@@ -96,10 +97,12 @@ static inline void hyi_see_depth(struct hyi_fiber *f)
         atomic_store_explicit(&f->peak, used, memory_order_relaxed);
 }
 
-/* The fiber is about to leave its stack: has it kept to it? */
-static inline void hyi_check_canary(const struct hyi_fiber *f)
+/* The fiber is about to leave its stack: has it kept to it? end: the low half
+   of the stack's lower end. */
+static inline void hyi_check_canary(const struct hyi_fiber *f, uint32_t end)
 {
-    const char *sp = __builtin_frame_address(0), *low = hyi_dense_low_of(f, sp);
+    const char *sp = __builtin_frame_address(0);
+    const char *low = hyi_address_near(sp, end);
 
     if (HYI_UNLIKELY(sp < low || !hyi_canary_is_intact(low)))
         hyi_dense_fail(atomic_load_explicit(&f->stack, memory_order_relaxed));
@@ -114,7 +117,7 @@ hyi_check_leave(struct hyi_fiber *f, bool ends)
     if (f->flags & HYI_FIBER_CRITICAL)
         hyi_report_critical(f, ends);
     if (f->flags & HYI_FIBER_CANARY)
-        hyi_check_canary(f);
+        hyi_check_canary(f, hyi_dense_low(f));
 }
 
 /* The one place where a worker leaves a stack that it will come back to: one
@@ -141,23 +144,26 @@ hyi_hop_here(struct hyi_worker *w, struct hyi_fiber *to, void *top)
         hyi_worker_come(hy_arch_hop_carried());
 }
 
-/* The same for two fibers of which neither needs to be seen to: with nothing on
-   the stack but what the switch puts there, as a call that a jump ends in. */
+/* The switch of a plain yield (turn.h), to sp, which is the last thing that is
+   read of it: save may be where that was. As a call that a jump ends in. */
 static inline __attribute__((always_inline)) void
-hyi_hop_plainly(struct hyi_worker *w, struct hyi_fiber *to)
+hyi_hop_plainly(struct hyi_worker *w, struct hyi_fiber *to, void **save,
+                void *sp)
 {
     struct hyi_fiber *from = w->current;
+    void *fake = NULL;
 
-    if (HYI_NOTES || HY_ARCH_THREADS) {
-        hyi_hop_here(w, to, NULL);
-        return;
-    }
-    hyi_see_depth(to);
-    hyi_turn_plainly(w, from, to);
-    hy_arch_hop(&from->sp, to->sp, NULL);
+    hyi_current_set(w, to);
+    hyi_hop_note_leave(w, &fake, from, to, false);
+    hy_arch_hop(save, sp, NULL);
+    if (HYI_NOTES)
+        hyi_hop_note_arrive(hyi_worker_again(), fake);
+    if (HY_ARCH_THREADS)
+        hyi_worker_come(hy_arch_hop_carried());
 }
 
-/* The one call site of all switches but those of a join in place. */
+/* The one call site of all switches but those of a join in place
+   and of plain yields. */
 void hyi_hop(struct hyi_worker *w, struct hyi_fiber *to, void *top);
 
 /* Between hops the thread has no exceptions: who has some takes them along. */

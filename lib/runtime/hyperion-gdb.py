@@ -186,10 +186,39 @@ class Runtime:
         at = address + library.word("runtime.name")
         self.name = read_text(at, library.word("name.bytes"))
         self.unreadable = 0
+        self.running = set()
+        self.turns = {}
+        for index in range(self.workers):
+            self.look_at_worker(
+                self.worker + index * library.word("worker.bytes"))
 
     def get(self, name):
         at, size = self.library.word(name), self.library.words[name][1]
         return self.library.number(read(self.address + at, size))
+
+    def look_at_worker(self, worker):
+        """Who runs, and where those go on that only yield: their slots say
+        that they run, and where they were some time ago."""
+        word, number = self.library.word, self.library.number
+        pointer = self.library.pointer
+
+        def get(name, size):
+            return number(read(worker + word(name), size))
+        self.running.add(get("worker.current", pointer))
+        ring, mask = get("ready.ring", pointer), get("ready.mask", 4)
+        head, tail = get("ready.head", 4), get("ready.tail", 4)
+        size, fiber, sp = word("turn.bytes"), word("turn.fiber"), word("turn.sp")
+        if ring == 0 or (tail - head) % (1 << 32) > mask + 1:
+            return
+        try:
+            data = read(ring, (mask + 1) * size)
+        except gdb.MemoryError:
+            return
+        for i in range((tail - head) % (1 << 32)):
+            at = (head + i & mask) * size
+            who = number(data[at + fiber:at + fiber + pointer])
+            if not who & word("turn.in_slot"):
+                self.turns[who] = number(data[at + sp:at + sp + pointer])
 
     def segments(self):
         """Address of the slots, index of the first, how many are in use."""
@@ -268,7 +297,13 @@ class Fiber:
         return read_text(at, self.library.word("name.bytes")) if at else ""
 
     def state(self):
-        return STATES.get(self.get("state"), "?")
+        state = STATES.get(self.get("state"), "?")
+        if state == "running" and self.address not in self.runtime.running:
+            return "ready"
+        return state
+
+    def sp(self):
+        return self.runtime.turns.get(self.address, self.get("sp"))
 
     def wait(self):
         if self.state() != "parked":
@@ -333,8 +368,8 @@ class Place:
             self.thread = self.interrupted(threads)
             if self.thread is not None:
                 return
-        if self.holds(fiber.get("sp")):
-            self.sp = fiber.get("sp")
+        if self.holds(fiber.sp()):
+            self.sp = fiber.sp()
 
     def holds(self, sp):
         # A page below: the guard, which an overflow has hit.
@@ -661,17 +696,19 @@ class Counts:
         self.states, self.waits = {}, {}
 
     def add(self, fiber):
-        state = fiber.get("state")
+        state = fiber.state()
         self.states[state] = self.states.get(state, 0) + 1
-        if STATES.get(state) == "parked":
+        if state == "parked":
             wait = fiber.get("wait")
             self.waits[wait] = self.waits.get(wait, 0) + 1
 
     def text(self, library):
         parts = []
-        for state in sorted(self.states):
-            part = "%d %s" % (self.states[state], STATES.get(state, "?"))
-            if STATES.get(state) == "parked":
+        for state in [*STATES.values(), "?"]:
+            if state not in self.states:
+                continue
+            part = "%d %s" % (self.states[state], state)
+            if state == "parked":
                 waits = sorted(self.waits.items(), key=lambda w: -w[1])
                 part += " (%s)" % ", ".join(
                     "%s %d" % (library.wait_name(w), n) for w, n in waits)

@@ -16,7 +16,7 @@ static bool grow_ready(struct hyi_ready *q)
     uint32_t count = q->ring == NULL ? READY_FIRST : (q->mask + 1) * 2;
     uint32_t tail = hyi_index_of(&q->tail);
     int saved = errno;
-    struct hyi_fiber **ring = malloc(count * sizeof(struct hyi_fiber *));
+    struct hyi_turn *ring = malloc(count * sizeof(*ring));
 
     errno = saved;
     if (ring == NULL)
@@ -52,6 +52,15 @@ static bool has_room(const struct hyi_ready *q)
     return q->ring != NULL && hyi_ready_count_own(q) <= q->mask;
 }
 
+static void ring_put(struct hyi_ready *q, struct hyi_fiber *f)
+{
+    struct hyi_turn *t = &q->ring[hyi_index_advance(&q->tail) & q->mask];
+
+    t->fiber = (uintptr_t)f | HYI_TURN_IN_SLOT;
+    t->sp = f->sp;
+    t->depths = 0;
+}
+
 void hyi_queues_begin(struct hyi_worker *w)
 {
     struct hyi_deque *q = &w->deque;
@@ -73,7 +82,7 @@ void hyi_ready_append(struct hyi_worker *w, struct hyi_fiber *f)
         list_append(&q->spill_first, &q->spill_last, f);
         return;
     }
-    q->ring[hyi_index_advance(&q->tail) & q->mask] = f;
+    ring_put(q, f);
 }
 
 struct hyi_fiber *hyi_ready_pop_spilled(struct hyi_worker *w)
@@ -88,7 +97,7 @@ struct hyi_fiber *hyi_ready_pop_spilled(struct hyi_worker *w)
     for (; f != NULL && (has_room(q) || (!small && grow_ready(q)));
          f = q->spill_first) {
         q->spill_first = f->next;
-        q->ring[hyi_index_advance(&q->tail) & q->mask] = f;
+        ring_put(q, f);
     }
     if (hyi_ready_count_own(q) != 0)
         return hyi_ready_take(w);
@@ -125,10 +134,10 @@ void hyi_ready_draw(struct hyi_worker *w)
     struct hyi_ready *q = &w->ready;
     uint32_t head = hyi_index_of(&q->head);
     uint32_t other = head + (uint32_t)(hyi_random(w) % hyi_ready_count_own(q));
-    struct hyi_fiber *f = q->ring[other & q->mask];
+    struct hyi_turn t = q->ring[other & q->mask];
 
     q->ring[other & q->mask] = q->ring[head & q->mask];
-    q->ring[head & q->mask] = f;
+    q->ring[head & q->mask] = t;
 }
 
 void hyi_worker_fix(struct hyi_worker *w, struct hyi_fiber *f)

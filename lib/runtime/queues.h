@@ -10,20 +10,18 @@
  * Invariant: a fiber is in one of them at most, and in none while it runs or is
  * parked. All are their worker's; others touch the deques alone.
  *
- * Upstream: worker.c, inbox.c, parker.c. Downstream: queues.c, deque.h.
+ * Upstream: worker.c, inbox.c, parker.c. Downstream: queues.c, deque.h, turn.h.
  */
 #ifndef HYI_QUEUES_H
 #define HYI_QUEUES_H
 
 #include "core.h"
 #include "observer.h"
+#include "turn.h"
 
 enum {
     HYI_NEWEST_ABOVE = 32, /* unstarted fibers; fewer are taken oldest first */
-    HYI_STACKS_AHEAD = 3,
-    HYI_SLOTS_AHEAD = 6,
-    HYI_FRAME_BYTES = 256, /* of the switch, and of those who parked */
-    HYI_YIELD_BYTES = 192  /* of the switch, and of who called it */
+    HYI_SLOTS_AHEAD = 2 * HYI_TURNS_AHEAD
 };
 
 /* --- ready -------------------------------------------------------------------
@@ -86,48 +84,21 @@ static inline void hyi_ready_push(struct hyi_worker *w, struct hyi_fiber *f)
     hyi_ready_append(w, f);
 }
 
-/* The lower end of a dense stack, found by an address of it without a look at
-   its descriptor. */
-static inline const char *hyi_dense_low_of(const struct hyi_fiber *f,
-                                           const void *sp)
-{
-    uint32_t low = f->top - ((uint32_t)1 << (f->class - HYI_STACK_DENSE +
-                                             HYI_STACK_DENSE_LOG2_MIN));
-
-    return (const char *)sp - (int32_t)((uint32_t)(uintptr_t)sp - low);
-}
-
-/* Its frames: all of those that a park has, within the stack. Of a yield there
-   are the switch's and the caller's alone, and below the function of a fiber
-   there is always as much. */
-static inline __attribute__((always_inline)) void
-hyi_prefetch_stack(const struct hyi_fiber *f)
-{
-    const char *sp = f->sp;
-
-    for (unsigned i = 0; i < HYI_YIELD_BYTES; i += 64)
-        __builtin_prefetch(sp + i);
-    if (f->woken)
-        for (uint32_t i = HYI_YIELD_BYTES,
-                      room = f->top - (uint32_t)(uintptr_t)sp;
-             i < HYI_FRAME_BYTES && i < room; i += 64)
-            __builtin_prefetch(sp + i);
-    if (HYI_UNLIKELY(f->flags & HYI_FIBER_CANARY))
-        __builtin_prefetch(hyi_dense_low_of(f, sp) - HYI_STACK_CANARY_BYTES);
-}
-
-/* The slot of a fiber six turns after the next, whose place is given, and the
-   frames on the stack of the one three after, whose slot has arrived by then.
-   An unstarted fiber has a code address there, which is harmless. Inlined by
-   force: gcc takes a function that only prefetches for one without effect, and
-   removes its call. */
+/* The frames of a fiber some turns after the next, and the slot of one that
+   comes later, if it has to be looked at. Inlined by force: gcc takes a
+   function that only prefetches for one without effect, and removes its call.
+ */
 static inline __attribute__((always_inline)) void
 hyi_prefetch_ahead(const struct hyi_ready *q, uint32_t head, uint32_t tail)
 {
+    const struct hyi_turn *t;
+
     if (tail - head <= HYI_SLOTS_AHEAD)
         return;
-    __builtin_prefetch(q->ring[(head + HYI_SLOTS_AHEAD) & q->mask]);
-    hyi_prefetch_stack(q->ring[(head + HYI_STACKS_AHEAD) & q->mask]);
+    t = &q->ring[(head + HYI_SLOTS_AHEAD) & q->mask];
+    if (t->fiber & HYI_TURN_IN_SLOT)
+        __builtin_prefetch(hyi_turn_fiber(t));
+    hyi_turn_prefetch(&q->ring[(head + HYI_TURNS_AHEAD) & q->mask]);
 }
 
 /* waker: the fiber of this worker that does it, if it is one. */
@@ -156,8 +127,10 @@ static inline void hyi_ready_left(struct hyi_worker *w, struct hyi_fiber *f)
 static inline struct hyi_fiber *hyi_ready_take(struct hyi_worker *w)
 {
     struct hyi_ready *q = &w->ready;
-    struct hyi_fiber *f = q->ring[hyi_index_advance(&q->head) & q->mask];
+    struct hyi_turn *t = &q->ring[hyi_index_advance(&q->head) & q->mask];
+    struct hyi_fiber *f = hyi_turn_fiber(t);
 
+    hyi_turn_to_slot(t);
     hyi_prefetch_ahead(q, hyi_index_of(&q->head), hyi_index_of(&q->tail));
     hyi_ready_left(w, f);
     return f;

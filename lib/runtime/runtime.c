@@ -24,6 +24,7 @@
 #include "options.h"
 #include "order.h"
 #include "process.h"
+#include "turn.h"
 
 enum {
     STACK_BYTES_DEFAULT = 64 << 10,
@@ -703,6 +704,8 @@ int hy_runtime_destroy(hy_runtime *rt)
     if (r != 0)
         return r;
     call_at_destroy(rt);
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        hyi_turns_to_slots(&rt->worker[i]);
     hyi_table_reset(rt);
     hyi_stacks_release(rt->stacks);
     for (unsigned i = 0; i < rt->worker_count; i++) {

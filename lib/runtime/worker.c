@@ -108,7 +108,8 @@ choose_roaming(struct hyi_worker *w)
     return f;
 }
 
-static inline struct hyi_fiber *choose(struct hyi_worker *w)
+static inline __attribute__((always_inline)) struct hyi_fiber *
+choose(struct hyi_worker *w)
 {
     return HYI_UNLIKELY(w->roams) ? choose_roaming(w) : choose_own(w);
 }
@@ -335,74 +336,6 @@ __attribute__((noinline)) void hyi_leave_for_base(struct hyi_worker *w)
     hyi_leave_for(w, &w->base, NULL);
 }
 
-/* Nothing but ready fibers to choose from, in their order: no unstarted fiber,
-   no bound, no seed, nobody who looks on, none that roam. Whatever of these
-   comes to be takes "plain" back. */
-static inline bool is_plain(const struct hyi_worker *w)
-{
-    return !w->special && !w->roams && !hyi_fresh_any(w) &&
-           w->ready.spill_first == NULL;
-}
-
-/* Apart, so that a plain yield keeps no register for it. */
-static __attribute__((noinline)) void yield_slowly(struct hyi_worker *w,
-                                                   struct hyi_fiber *f)
-{
-    struct hyi_fiber *next;
-
-    if (hyi_roams(w, f)) {
-        w->yielded = f;
-        hyi_leave_for_base(w);
-        return;
-    }
-    hyi_ready_push(w, f);
-    next = pick(w);
-    w->plain = is_plain(w);
-    go(w, next);
-}
-
-/* Takes the next and puts f into the room that it has left. */
-static inline struct hyi_fiber *take_turns(struct hyi_worker *w,
-                                           struct hyi_fiber *f)
-{
-    struct hyi_ready *q = &w->ready;
-    uint32_t head = hyi_index_of(&q->head), tail = hyi_index_of(&q->tail);
-    struct hyi_fiber *next = q->ring[head & q->mask];
-
-    w->tick--;
-    atomic_store_explicit(&q->head, head + 1, memory_order_relaxed);
-    hyi_prefetch_ahead(q, head + 1, tail);
-    if (next->woken) {
-        next->woken = false;
-        w->woken--;
-    }
-    atomic_store_explicit(&f->state, HY_FIBER_READY, memory_order_relaxed);
-    q->ring[tail & q->mask] = f;
-    atomic_store_explicit(&q->tail, tail + 1, memory_order_relaxed);
-    return next;
-}
-
-void hyi_yield(struct hyi_worker *w)
-{
-    struct hyi_fiber *f = w->current, *next;
-
-    if (HYI_UNLIKELY(
-            w->tick <= 1 || !w->plain || (f->flags & HY_FIBER_MIGRATE) ||
-            hyi_ready_count_own(&w->ready) == 0 ||
-            atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0)) {
-        yield_slowly(w, f);
-        return;
-    }
-    HYI_DEBUG(is_plain(w)); /* whoever changed that has taken plain back */
-    next = take_turns(w, f);
-    if (HYI_UNLIKELY(hyi_has_exceptions(w)))
-        hyi_hop_with_exceptions(w, next, NULL);
-    else if (HYI_UNLIKELY((f->flags | next->flags) & HYI_FIBER_SEEN_TO))
-        hyi_hop(w, next, NULL);
-    else
-        hyi_hop_plainly(w, next);
-}
-
 void hyi_worker_run(struct hyi_worker *w)
 {
     struct hyi_fiber *f;
@@ -450,6 +383,7 @@ static inline bool finish(struct hyi_worker *w, struct hyi_fiber *f,
     struct hyi_stack_pool *pool = &w->pool[class];
     bool in_hand = true;
 
+    hyi_turn_end_of(w, f);
     atomic_store_explicit(&f->stack, NULL, memory_order_relaxed);
     if (HYI_UNLIKELY(pool->count >= pool->most || pool->claims >= pool->most)) {
         give_stack(w, class, stack);
@@ -481,7 +415,7 @@ static HYI_INSTRUMENTED bool take_over(struct hyi_worker *w,
     atomic_store_explicit(&next->state, HY_FIBER_RUNNING, memory_order_relaxed);
     hyi_count(&next->switches);
     *w->errno_at = 0;
-    w->current = next;
+    hyi_current_set(w, next);
     return true;
 }
 
@@ -529,14 +463,14 @@ static HYI_INSTRUMENTED struct hyi_fiber *end_current(struct hyi_worker *w)
     atomic_store_explicit(&w->last.stack, stack, memory_order_relaxed);
     if (HYI_UNLIKELY(w->special)) {
         if (w->rt->stale) {
-            w->current = &w->last;
+            hyi_current_set(w, &w->last);
             w->in_hand = NULL;
             return NULL;
         }
         hyi_observe_end(w, f);
     }
     w->in_hand = finish(w, f, stack) ? stack : NULL;
-    w->current = &w->last;
+    hyi_current_set(w, &w->last);
     if (stack->starter != NULL)
         next = end_start(w, stack);
     if (next == NULL)
@@ -595,7 +529,7 @@ end_straight(struct hyi_worker *w, struct hyi_fiber *f, struct hyi_stack *stack)
     hyi_count(&next->switches);
     hyi_count(&w->switches);
     *w->errno_at = next->error;
-    w->current = next;
+    hyi_current_set(w, next);
     return next->sp;
 }
 
@@ -701,7 +635,7 @@ static inline void hop_straight(struct hyi_worker *w, struct hyi_fiber *self,
     hyi_count(&w->switches);
     self->error = *w->errno_at;
     *w->errno_at = 0;
-    w->current = f;
+    hyi_current_set(w, f);
     hy_arch_hop(&self->sp, top, hyi_fiber_main);
 }
 
@@ -782,7 +716,7 @@ void hyi_worker_enter(struct hyi_worker *w, struct hyi_entry *before)
 {
     before->worker = hyi_worker_self;
     before->parker = hyi_parker_self;
-    w->current = &w->base;
+    hyi_current_set(w, &w->base);
     w->tick = 1;
     hyi_queues_begin(w);
     hyi_worker_look(w); /* a tracer that is there already sees the first pick */
@@ -804,9 +738,9 @@ void hyi_worker_leave(struct hyi_worker *w, const struct hyi_entry *before)
 void hyi_worker_init(struct hyi_worker *w, hy_runtime *rt, unsigned index)
 {
     HYI_ASSERT(w->rt == rt && w->index == index);
-    memset((char *)w + offsetof(struct hyi_worker, current), 0,
-           sizeof(*w) - offsetof(struct hyi_worker, current));
-    w->current = &w->base;
+    memset((char *)w + offsetof(struct hyi_worker, here), 0,
+           sizeof(*w) - offsetof(struct hyi_worker, here));
+    hyi_current_set(w, &w->base);
     w->base.flags = HYI_FIBER_BASE;
     hyi_worker_look(w);
     w->random = rt->seed + index * 0x632be59bd9b4e019u + 1;

@@ -92,6 +92,32 @@ HY_TEST(runtime_critical, and_of_a_fiber_that_migrates)
     expect_four();
 }
 
+static void yield_often(void *arg)
+{
+    for (int i = 0; i < 40; i++)
+        hy_fiber_yield();
+    (void)arg;
+}
+
+/* Where both have done nothing but yield. */
+static void turn_inside(void *arg)
+{
+    HY_CHECK_EQ(hy_fiber_spawn(NULL, yield_often, NULL, NULL, NULL), 0);
+    for (int i = 0; i < 10; i++)
+        hy_fiber_yield();
+    hy_fiber_critical_enter();
+    hy_fiber_yield();
+    hy_fiber_critical_leave();
+    yield_often(arg);
+}
+
+HY_TEST(runtime_critical, a_turn_inside_is_told)
+{
+    run(turn_inside, NULL, 0, 1);
+    HY_CHECK_EQ(told.count, 1);
+    has_told(0, ": yield");
+}
+
 static void wait_outside(void *arg)
 {
     hy_sem *sem = arg;

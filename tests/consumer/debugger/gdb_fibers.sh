@@ -75,7 +75,7 @@ expect() {
 frames() {
     got=$(part "$1" | awk '/^#/ { sub(/^#[0-9]+ +/, "")
         sub(/^0x[0-9a-f]+ in /, ""); print $1 }' |
-        grep -xE 'stop_here|handle|descend|deep|locks|sleeps|waits|spins?|leads' |
+        grep -xE 'stop_here|handle|descend|deep|locks|sleeps|waits|spins?|leads|turns?' |
         xargs)
     checks=$((checks + 1))
     [ "$got" = "$2" ] || wrong "'$1' gave the frames '$got', not '$2':"
@@ -122,6 +122,7 @@ print $_thread
 bt 2
 thread apply all bt
 hyperion bt spins
+hyperion bt turns
 hyperion bt 0x40000000
 hyperion fiber spins
 print own
@@ -141,11 +142,12 @@ continue
 COMMANDS
     expect "hyperion bt deep" 'there is no process and no core file'
     id='0x[48]0000[0-9a-f]{3}'
-    expect "hyperion fibers" '"looked at": 2 workers, 6 live fibers' \
-        '1 new, 2 running, 3 parked \((event 1|mutex 1|sleep 1|, ){5}\)' \
+    expect "hyperion fibers" '"looked at": 2 workers, 7 live fibers' \
+        '1 new, 1 ready, 2 running, 3 parked \((event 1|mutex 1|sleep 1|, ){5}\)' \
         "^  $id  +running .* 16384  0, thread 1  +leads" \
         "^  $id  +running .* 16384  1, thread 2  +spins" \
         "^  $id  +parked    mutex +[1-9][0-9]+ +[1-9][0-9]+    16384  0 +locks" \
+        "^  $id  +ready  .* 16384  0 +turns" \
         "^  $id  +new  +-  +-    16384  0 +unstarted"
     expect "hyperion fibers -state parked -limit 1" "3 of them as asked for" \
         "and 2 more"
@@ -160,6 +162,7 @@ COMMANDS
     expect "bt 2" '^#1 '
     expect "print \$_thread" '= 1$'
     frames "hyperion bt spins" "spin spins"
+    frames "hyperion bt turns" "turn turns"
     frames "hyperion bt 0x40000000" "stop_here leads"
     expect "hyperion fiber spins" '"spins" runs on thread 2' ' spin '
     expect "print own" '= 101$'
@@ -174,7 +177,7 @@ COMMANDS
     frames "bt -full" "locks"
     whole "bt -full"
     frames "bt -9" "stop_here leads"
-    expect continue '6 of 6 ran to their end' 'exited normally'
+    expect continue '7 of 7 ran to their end' 'exited normally'
 }
 
 # Without names of the library, or without any.
@@ -186,7 +189,7 @@ hyperion fiber deep
 bt
 hyperion bt all
 COMMANDS
-    expect "hyperion fibers" '6 live fibers' '"looked at"' ' unstarted'
+    expect "hyperion fibers" '7 live fibers' '"looked at"' ' unstarted'
     expect "hyperion fiber deep" 'deep", parked on event'
     checks=$((checks + 1))
     count=$(part bt | grep -c '^#')
@@ -214,7 +217,7 @@ hyperion fiber spins
 hyperion fiber 0
 hyperion bt all
 COMMANDS
-    expect "hyperion fibers" '6 live fibers' 'thread [12]  +leads' \
+    expect "hyperion fibers" '7 live fibers' 'thread [12]  +leads' \
         ' parked    sleep .* sleeps'
     frames bt "$deep"
     whole bt
@@ -260,7 +263,7 @@ hyperion fibers
 hyperion fiber deep
 hyperion bt all
 COMMANDS
-    expect "hyperion fibers" '6 live fibers' ' parked    sleep .* sleeps'
+    expect "hyperion fibers" '7 live fibers' ' parked    sleep .* sleeps'
     expect "hyperion fiber deep" 'its stack is not in the core file'
 }
 
@@ -292,7 +295,7 @@ COMMANDS
         expect "$all" ' deep ' ' locks ' ' sleeps ' ' spin '
         ! part "$all" | grep -iE 'error|exception|corrupt' || wrong "$all:"
     done
-    expect continue '6 of 6 ran to their end'
+    expect continue '7 of 7 ran to their end'
 }
 
 many() {
@@ -305,14 +308,14 @@ hyperion fiber "deep"
 hyperion fiber one of many
 hyperion bt all
 COMMANDS
-    expect "hyperion fibers" '20006 live fibers' \
-        '20003 parked \(event 20001, ' 'and 19956 more'
+    expect "hyperion fibers" '20007 live fibers' \
+        '20003 parked \(event 20001, ' 'and 19957 more'
     [ "$(part "hyperion fibers -limit 0 -wait event" |
         grep -c ' parked    event ')" -eq 20001 ] || wrong "not all listed:"
     expect 'hyperion fiber "deep"' 'parked on event'
     expect "hyperion fiber one of many" 'error: 10000 fibers have that name'
     expect "hyperion bt all" ' and 99[0-9] more, parked on event' \
-        '19006 more were not looked at'
+        '19007 more were not looked at'
 }
 
 # What it says where it cannot do more.
@@ -365,7 +368,7 @@ bt -9
 continue
 COMMANDS
     wait $! || wrong "the program was harmed:"
-    expect "hyperion fibers" '6 live fibers' ' running .*, thread 1  +leads' \
+    expect "hyperion fibers" '7 live fibers' ' running .*, thread 1  +leads' \
         ' running .*, thread 2  +spins' ' parked    sleep .* sleeps'
     frames bt "$deep"
     whole bt
@@ -373,7 +376,7 @@ COMMANDS
     expect "info locals" 'here = 11'
     expect "hyperion bt all" ' deep ' ' locks ' ' sleeps ' ' spin ' 'will call'
     frames "bt -9" "stop_here leads"
-    grep -q '6 of 6 ran to their end' printed.txt
+    grep -q '7 of 7 ran to their end' printed.txt
 }
 
 # Of HY_NO_ASM, whose contexts are libc's.
@@ -387,11 +390,11 @@ hyperion fiber spins
 hyperion bt all
 continue
 COMMANDS
-    expect "hyperion fibers" '6 live fibers' ' parked    sleep .* sleeps'
+    expect "hyperion fibers" '7 live fibers' ' parked    sleep .* sleeps'
     expect "hyperion fiber deep" 'was built with HY_NO_ASM'
     expect "hyperion fiber spins" 'runs on thread'
     expect "hyperion bt all" '"deep", parked on event' 'no backtrace' ' spin '
-    expect continue '6 of 6 ran to their end'
+    expect continue '7 of 7 ran to their end'
 }
 
 # gdb finds the installed copy by the library's name.
@@ -403,7 +406,7 @@ auto_load() {
         -iex "set auto-load scripts-directory $work/scripts" \
         -ex "break stop_here" -ex run -ex "hyperion fibers" ./shared \
         >gdb.txt 2>&1 </dev/null || true
-    grep -q '6 live fibers' gdb.txt
+    grep -q '7 live fibers' gdb.txt
 }
 
 # make OUT FLAGS...: the program. It is C11, and warns of nothing.

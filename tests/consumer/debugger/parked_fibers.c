@@ -1,6 +1,6 @@
 /*
  * parked_fibers.c - a program for gdb to look at: fibers that wait in several
- * ways, one that runs beside the one that stops, one that has not started, and
+ * ways, one that only yields, one that runs beside the one that stops, one that has not started, and
  * as many more as the first argument says. Others: "abort" dumps core where it
  * would stop, "signal" stops in a signal handler that has a stack of its own,
  * "unguarded" makes stacks without guards, "dense" ones in huge pages. Ends
@@ -94,6 +94,22 @@ static void spins(void *arg)
     ran++;
 }
 
+__attribute__((noinline)) void turn(volatile int *turns)
+{
+    hy_fiber_yield();
+    ++*turns;
+}
+
+static void turns(void *arg)
+{
+    volatile int count = 0;
+
+    (void)arg;
+    while (!over)
+        turn(&count);
+    ran += count >= 20;
+}
+
 static hy_fiber spawn(void (*entry)(void *), void *arg, const char *name,
                       int worker)
 {
@@ -149,6 +165,9 @@ static void leads(void *arg)
         spawn(waits, NULL, i % 2 ? NULL : "one of many", 1);
     while (parked < 3 + order->more || !spinning || ended.id == 0)
         hy_fiber_yield();
+    spawn(turns, NULL, "turns", 1);
+    for (int i = 0; i < 20; i++) /* some of them plain */
+        hy_fiber_yield();
     spawn(waits, order, "unstarted", 1);
     if (order->dump)
         abort();
@@ -185,6 +204,6 @@ int main(int argc, char **argv)
     spawn(leads, &order, "leads", 1);
     if (hy_runtime_run(rt) != 0 || hy_runtime_destroy(rt) != 0)
         return 2;
-    printf("%d of %d ran to their end\n", ran, 6 + order.more);
-    return ran != 6 + order.more;
+    printf("%d of %d ran to their end\n", ran, 7 + order.more);
+    return ran != 7 + order.more;
 }
