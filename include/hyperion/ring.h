@@ -30,7 +30,7 @@
  * the middle of a push delays the others, who spin, yield, and then sleep. To
  * mix them with push, push_n, push_wait, reserve, or commit takes a hand-over,
  * as between two single producers: no call of one kind while one of the other
- * runs, or a span is out. Debug builds trap when two meet.
+ * runs, or a span is out. Debug builds say -EBUSY when two meet.
  *
  * Head start. A consumer that has caught up with a producer in full flow, and
  * finds less than a quarter of the ring or 16 KiB, lets it run ahead before it

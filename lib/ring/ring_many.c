@@ -79,8 +79,6 @@ static bool inherit_turn(hy_ring *ring)
                                                  memory_order_relaxed))
         return false;
     p->tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-    if ((ring->flags & HY_RING_OVERWRITE) != 0)
-        p->limit = p->tail;
     p->span = 0;
     hyi_ring_leave(&p->busy);
     return true;
