@@ -79,8 +79,9 @@ static void wake_taken(hy_ring *ring, uintptr_t word, _Atomic uint32_t *bell,
 static uintptr_t take_ripe(_Atomic uintptr_t *word, const _Atomic uint64_t *at,
                            uint64_t index)
 {
-    /* Acquire: pairs with put_waiter, before which the mark was stored. A mark
-     * of another sleep is no harm: that sleeper looks at index itself. */
+    /* Acquire: pairs with put_waiter, before which the mark was stored; an
+     * older one would wake too early. Never too late: who sees another sleep's
+     * mark is seen by this one's look at index. */
     uintptr_t there = atomic_load_explicit(word, memory_order_acquire);
 
     if ((there & HYI_RING_CLOSED) == 0 &&

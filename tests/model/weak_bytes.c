@@ -13,14 +13,17 @@
  *      6           stage, commit         peek, next, release
  *      7           stage, reserve all    peek_wait            fences
  *      8           commit, close         peek until end       fences
+ *      9           reserve_wait, full,   peek, release        membarrier
+ *                  after one for more
  *
  * The data is an array, mapped once: records here are words, which end where it
  * ends.
  */
-#define IS_FENCED (WEAK_CASE == 4 || WEAK_CASE == 5 || WEAK_CASE >= 7)
+#define IS_FENCED                                                              \
+    (WEAK_CASE == 4 || WEAK_CASE == 5 || WEAK_CASE == 7 || WEAK_CASE == 8)
 #if WEAK_CASE == 2
 #define WEAK_INTERRUPTS 2 /* by thread 1, the consumer */
-#elif WEAK_CASE == 3
+#elif WEAK_CASE == 3 || WEAK_CASE == 9
 #define WEAK_INTERRUPTS 1 /* by thread 0, the producer */
 #endif
 #define WEAK_OTHERS 2
@@ -122,6 +125,10 @@ static void *producer(void *unused)
     assert(put(1, HY_NOW) == 0);
 #elif WEAK_CASE == 3 || WEAK_CASE == 5
     assert(put(3, HY_FOREVER) == 0);
+#elif WEAK_CASE == 9
+    void *span;
+
+    assert(hy_byte_ring_reserve_wait(b, 8, &span, HY_FOREVER) == 0);
 #elif WEAK_CASE == 6
     stage(1);
     assert(put(2, HY_NOW) == 0);
@@ -163,6 +170,9 @@ static void *consumer(void *unused)
         assert(bytes == 8 && *(const uint64_t *)record == (uint64_t)n + 1);
         hy_byte_ring_release(b);
     }
+#elif WEAK_CASE == 9
+    assert(hy_byte_ring_peek(b, &record, &bytes) == 0);
+    hy_byte_ring_release(b);
 #elif WEAK_CASE == 6
     if (hy_byte_ring_peek(b, &record, &bytes) == 0) {
         assert(bytes == 8 && *(const uint64_t *)record == 1);
@@ -194,7 +204,9 @@ int main(void)
     size_t bytes;
 
     init();
-    if (WEAK_CASE == 3 || WEAK_CASE == 5) {
+    if (WEAK_CASE == 9) /* it slept for all the room, until a deadline */
+        atomic_init(&header.ring.writer_at, CAPACITY);
+    if (WEAK_CASE == 3 || WEAK_CASE == 5 || WEAK_CASE == 9) {
         assert(put(1, HY_NOW) == 0);
         assert(put(2, HY_NOW) == 0);
     }
