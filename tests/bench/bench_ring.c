@@ -5,7 +5,8 @@
  *
  *      peer: { produce, consume } on processors 1 and 0, from a common start
  *
- * Upstream: bench.h, bench_ring.h, bench_ring_many.h. Downstream: ring.h, inline/ring.h.
+ * Upstream: bench.h, bench_ring.h, bench_ring_many.h. Downstream: ring.h,
+ * inline/ring.h.
  */
 #include "bench_ring_many.h"
 
