@@ -90,7 +90,7 @@ struct hyi_offload {
     uint64_t idle_ns, ran;
 };
 
-/* Words that fibers wait for (lib/runtime/words.c). */
+/* Words that fibers wait for (lib/runtime/word_watch.c). */
 struct hyi_words {
     struct hyi_watched *first;
     _Atomic uint32_t changes;

@@ -282,7 +282,7 @@ struct hy_runtime {
     _Atomic int over;         /* 0, 1 all ended, or -EDEADLK */
     bool need_fence;          /* no membarrier: a spawn fences */
     bool offloads;            /* has offloaded; under the lock of offload.c */
-    bool watches_words;       /* the same of words.c */
+    bool watches_words;       /* the same of word_watch.c */
     _Atomic unsigned outside; /* fibers whose calls others make for them */
 
     struct hyi_lock idle_lock; /* changes of idle, and the last one's look */
@@ -549,7 +549,7 @@ uint64_t hyi_random(struct hyi_worker *w);
 
 extern const struct hyi_parker hyi_worker_parker;
 
-/* words.c: wait_word of fibers (park.h). */
+/* word_watch.c: wait_word of fibers (park.h). */
 int hyi_words_wait(const _Atomic uint32_t *word, uint32_t expected,
                    hy_deadline until);
 

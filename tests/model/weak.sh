@@ -35,7 +35,8 @@ ring:1 ring:2 ring:3 ring:4 ring:5 ring:6 ring:7 ring:8 ring:9
 ring:10 ring:11 ring:12 ring:13 ring:14 inline:1 inline:2 inline:3
 marks:1 marks:2 marks:3 marks:4 marks:5 marks:6 marks:7 marks:8 marks:9
 bytes:1 bytes:2 bytes:3 bytes:4 bytes:5 bytes:6 bytes:7 bytes:8 bytes:9
-many:1 many:2 many:3 many:4 many:5 many:6 many:7"
+many:1 many:2 many:3 many:4 many:5 many:6 many:7
+shared:1 shared:2 shared:3 shared:4 shared:5"
 
 sources="lib/base/order.h lib/base/park.c lib/runtime/lock.h
 lib/runtime/deque.h lib/runtime/core.h lib/runtime/queues.h lib/runtime/queues.c

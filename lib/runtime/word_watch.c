@@ -1,6 +1,6 @@
 /*
- * words.c - fibers that wait for a word in memory that other processes share: a
- * thread of the process waits for all of them at once.
+ * word_watch.c - fibers that wait for a word in memory that other processes
+ * share: a thread of the process waits for all of them at once.
  *
  *      hyi_process.words
  *        first -> fiber's word -> fiber's word -> ...    on the fibers' stacks
