@@ -1,5 +1,5 @@
 /*
- * word_watch.c - noting the buckets of a text's words (words.h has the picture).
+ * words.c - noting the buckets of a text's words (words.h has the picture).
  *
  * Invariant: a bit of seen is set when, and only when, its bucket is among the
  * first count of buckets.

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "options.h"
 
@@ -71,11 +72,25 @@ static int check_sizes(const hy_ring *ring, size_t bytes, const char **why)
     return 0;
 }
 
+/* A quick side is used before it is looked at whose it is. As bytes: no bool
+ * may be read that is none. */
+static bool is_any_quick(const hy_ring *ring)
+{
+    unsigned char quick[2];
+
+    memcpy(&quick[0], &ring->producer.quick, 1);
+    memcpy(&quick[1], &ring->consumer.quick, 1);
+    return (quick[0] | quick[1]) != 0;
+}
+
 /* Of a ring that is not shared the words hold addresses of this process. */
 int hyi_ring_check_words(const hy_ring *ring, const char **why)
 {
     uintptr_t none = ~(HYI_RING_CLOSED | HYI_RING_SLEEPS);
 
+    if (hyi_ring_is_shared(ring) && is_any_quick(ring))
+        return refuse(why, "ring: damaged: a side that is none of a shared one",
+                      -EBADMSG);
     if (hyi_ring_is_shared(ring) &&
         (((atomic_load_explicit(&ring->reader, memory_order_relaxed) |
            atomic_load_explicit(&ring->writer, memory_order_relaxed)) &

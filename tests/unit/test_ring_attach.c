@@ -134,6 +134,8 @@ HY_TEST(ring_attach, each_damaged_field_is_named)
         FIELD(flags, HY_RING_SHARED | HY_RING_OVERWRITE, -EBADMSG),
         FIELD(reader, 4, -EBADMSG),
         FIELD(writer, UINT64_MAX, -EBADMSG),
+        FIELD(producer.quick, 1, -EBADMSG),
+        FIELD(consumer.quick, 2, -EBADMSG),
         FIELD(hint, 6, -ERANGE),
         FIELD(head, 8, -ERANGE),
         FIELD(tail, 4, -ERANGE),
