@@ -1,10 +1,10 @@
 /*
  * parked_fibers.c - a program for gdb to look at: fibers that wait in several
- * ways, one that only yields, one that runs beside the one that stops, one that has not started, and
- * as many more as the first argument says. Others: "abort" dumps core where it
- * would stop, "signal" stops in a signal handler that has a stack of its own,
- * "unguarded" makes stacks without guards, "dense" ones in huge pages. Ends
- * them all and says so.
+ * ways, one that only yields, one that runs beside the one that stops, one that
+ * has not started, and as many more as the first argument says. Others: "abort"
+ * dumps core where it would stop, "signal" stops in a signal handler that has a
+ * stack of its own, "unguarded" makes stacks without guards, "dense" ones in
+ * huge pages. Ends them all and says so.
  */
 #include <hyperion/hyperion.h>
 
