@@ -157,7 +157,7 @@ hyi_hop_plainly(struct hyi_worker *w, struct hyi_fiber *to, void **save,
     hyi_hop_note_leave(w, &fake, from, to, false);
     hy_arch_hop(save, sp, NULL);
     if (HYI_NOTES)
-        hyi_hop_note_arrive(hyi_worker_again(), fake);
+        hyi_hop_note_arrive(hyi_worker_here(w), fake);
     if (HY_ARCH_THREADS)
         hyi_worker_come(hy_arch_hop_carried());
 }

@@ -186,7 +186,8 @@ HY_TEST(runtime_turns, another_thread_sees_them_yield)
         s = look(rt);
     while ((s.least < 2 * LATE || s.peak_least < DEEP) && hy_now() < patience);
     HY_CHECK(s.least >= 2 * LATE && s.peak_least >= DEEP);
-    HY_CHECK(s.running <= 1 && s.others == 0);
+    /* Each is seen at a moment of its own. */
+    HY_CHECK(s.running < FIBERS / 2 && s.others == 0);
     do
         later = look(rt);
     while (later.least < s.most + LATE && hy_now() < patience);
