@@ -119,12 +119,13 @@ static void wait_for(const _Atomic int *step, int value)
 
 static void wait_for_sleeper(const _Atomic uintptr_t *word)
 {
+    static const _Atomic uint32_t never = 0;
     uint64_t until = hyi_os_now() + PATIENCE_NS;
 
     while ((atomic_load(word) & HYI_RING_SLEEPS) == 0 && hyi_os_now() < until)
         sched_yield();
     /* From the bit to the system call. */
-    hyi_os_futex_wait(&(_Atomic uint32_t){0}, 0, hyi_os_now() + 2000000, false);
+    hyi_os_futex_wait(&never, 0, hyi_os_now() + 2000000, false);
 }
 
 /* --- moving items --------------------------------------------------------- */
