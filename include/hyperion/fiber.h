@@ -184,7 +184,9 @@ typedef struct hy_fiber_info {
     size_t stack_bytes;      /**< of its stack, without guard */
     size_t stack_used_bytes; /**< at its last switch */
     size_t stack_peak_bytes; /**< most seen at any of its switches */
-    uint64_t switches;       /**< how often it was given the processor */
+    uint64_t switches;       /**< how often it was given the processor; of one
+                                  that only yields, up to 64 too few when seen
+                                  from another thread, and stack bytes of then */
     uint64_t run_ns;         /**< HY_RUNTIME_MEASURE: time on a processor, */
     uint64_t wait_ns;        /**< time parked, */
     uint64_t delay_ns;       /**< time ready but not running */
