@@ -93,7 +93,7 @@ static void start(unsigned self)
 }
 
 /* One word; after the wait if that is there. */
-static int put(uint64_t word, hy_deadline until)
+static int push_word(uint64_t word, hy_deadline until)
 {
     void *span;
     int r = until == HY_NOW ? hy_byte_ring_reserve(b, 8, &span)
@@ -119,26 +119,26 @@ static void *producer(void *unused)
     start(0);
 #if WEAK_CASE == 1
     for (uint64_t word = 1; word <= 3; word++)
-        if (put(word, HY_NOW) != 0)
+        if (push_word(word, HY_NOW) != 0)
             break;
 #elif WEAK_CASE == 2 || WEAK_CASE == 4
-    assert(put(1, HY_NOW) == 0);
+    assert(push_word(1, HY_NOW) == 0);
 #elif WEAK_CASE == 3 || WEAK_CASE == 5
-    assert(put(3, HY_FOREVER) == 0);
+    assert(push_word(3, HY_FOREVER) == 0);
 #elif WEAK_CASE == 9
     void *span;
 
     assert(hy_byte_ring_reserve_wait(b, 8, &span, HY_FOREVER) == 0);
 #elif WEAK_CASE == 6
     stage(1);
-    assert(put(2, HY_NOW) == 0);
+    assert(push_word(2, HY_NOW) == 0);
 #elif WEAK_CASE == 7
     void *span;
 
     stage(1);
     assert(hy_byte_ring_reserve(b, 24, &span) == -EAGAIN);
 #else
-    assert(put(1, HY_NOW) == 0);
+    assert(push_word(1, HY_NOW) == 0);
     hy_byte_ring_close(b);
 #endif
     weak_end();
@@ -207,8 +207,8 @@ int main(void)
     if (WEAK_CASE == 9) /* it slept for all the room, until a deadline */
         atomic_init(&header.ring.writer_at, CAPACITY);
     if (WEAK_CASE == 3 || WEAK_CASE == 5 || WEAK_CASE == 9) {
-        assert(put(1, HY_NOW) == 0);
-        assert(put(2, HY_NOW) == 0);
+        assert(push_word(1, HY_NOW) == 0);
+        assert(push_word(2, HY_NOW) == 0);
     }
     pthread_create(&t[0], NULL, producer, NULL);
     pthread_create(&t[1], NULL, consumer, NULL);
