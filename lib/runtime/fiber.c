@@ -572,6 +572,16 @@ static hy_fiber_state state_of(const struct hyi_fiber *f,
     return state != 0 ? (hy_fiber_state)state : HY_FIBER_RUNNING;
 }
 
+/* Of one that does not run. The first time that it leaves its stack it is seen
+   to leave before its slot has more than its entry: then it is not known. */
+static uint64_t stack_used(const struct hyi_fiber *f, uint64_t most)
+{
+    uint32_t used = f->top - (uint32_t)(uintptr_t)atomic_load_explicit(
+                                 &f->sp_seen, memory_order_relaxed);
+
+    return used <= most ? used : 0;
+}
+
 static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
                      hy_fiber_info *info)
 {
@@ -596,9 +606,7 @@ static void describe(hy_runtime *rt, struct hyi_fiber *f, uint64_t life,
     info->stack_peak_bytes =
         atomic_load_explicit(&f->peak, memory_order_relaxed);
     if (info->state == HY_FIBER_PARKED || info->state == HY_FIBER_READY)
-        info->stack_used_bytes =
-            f->top - (uint32_t)(uintptr_t)atomic_load_explicit(
-                         &f->sp_seen, memory_order_relaxed);
+        info->stack_used_bytes = stack_used(f, info->stack_bytes);
     /* The switch measures before it saves its registers. */
     if (info->stack_peak_bytes < info->stack_used_bytes)
         info->stack_peak_bytes = info->stack_used_bytes;

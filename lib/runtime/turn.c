@@ -40,6 +40,10 @@ static bool hold(struct hyi_worker *w, struct hyi_fiber *f)
         hyi_turn_end(w);
     if (!held && (f->flags & SEEN_TO) != 0)
         return false;
+    /* Of one that has left its stack by plain yields alone the slot would have
+       its entry for ever, where others look for where it is. */
+    atomic_store_explicit(&f->sp_seen, __builtin_frame_address(0),
+                          memory_order_relaxed);
     hyi_turn_begin(&w->here, f);
     return true;
 }

@@ -95,7 +95,7 @@ HY_TEST(runtime_turns, all_others_come_between)
 
 struct seen {
     uint64_t least, most, peak_least, used_least;
-    int running, ready, others;
+    int running, ready, others, beyond; /* its stack: as many bytes in use */
 };
 
 static int look_at(const hy_fiber_info *info, void *arg)
@@ -106,6 +106,8 @@ static int look_at(const hy_fiber_info *info, void *arg)
     s->ready += info->state == HY_FIBER_READY;
     s->others +=
         info->state != HY_FIBER_RUNNING && info->state != HY_FIBER_READY;
+    s->beyond += info->stack_used_bytes > info->stack_bytes ||
+                 info->stack_peak_bytes > info->stack_bytes;
     if (info->switches < s->least)
         s->least = info->switches;
     if (info->switches > s->most)
@@ -119,7 +121,7 @@ static int look_at(const hy_fiber_info *info, void *arg)
 
 static struct seen look(hy_runtime *rt)
 {
-    struct seen s = {UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, 0, 0, 0};
+    struct seen s = {UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, 0, 0, 0, 0};
 
     HY_CHECK_EQ(hy_fiber_each(rt, look_at, &s), 0);
     return s;
@@ -188,6 +190,7 @@ HY_TEST(runtime_turns, another_thread_sees_them_yield)
     HY_CHECK(s.least >= 2 * LATE && s.peak_least >= DEEP);
     /* Each is seen at a moment of its own. */
     HY_CHECK(s.running < FIBERS / 2 && s.others == 0);
+    HY_CHECK_EQ(s.beyond, 0); /* nor the last one, which has only yielded */
     do
         later = look(rt);
     while (later.least < s.most + LATE && hy_now() < patience);
