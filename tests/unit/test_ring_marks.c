@@ -307,6 +307,39 @@ HY_TEST(ring_marks, a_flush_is_for_what_is_in)
     hy_ring_destroy(s.ring);
 }
 
+/* A flush between a consumer's look and its sleep finds nobody to wake: the
+ * consumer itself looks for it, or it would sleep below its mark. */
+static void check_flush_before_the_sleep(unsigned flags)
+{
+    hy_ring_options o = HY_RING_OPTIONS_INIT;
+    hy_ring *ring = NULL;
+    uint64_t item = 0;
+
+    o.item_bytes = 8;
+    o.capacity = 8;
+    o.wake_items = 4;
+    o.flags = flags;
+    HY_CHECK_EQ(hy_ring_create(&ring, &o), 0);
+    HY_CHECK_EQ(hy_ring_pop(ring, &item), -EAGAIN);
+    push(ring, 7);
+    hy_ring_flush(ring);
+    HY_CHECK_EQ(stats_of(ring).push_wakes, 0);
+    HY_CHECK_EQ(hyi_ring_wait_items(ring, hy_after(5 * WHILE_NS)), 0);
+    pop(ring, 7);
+    /* That flush was for that item. */
+    push(ring, 8);
+    HY_CHECK_EQ(hyi_ring_wait_items(ring, hy_after(WHILE_NS)), -ETIMEDOUT);
+    pop(ring, 8);
+    hy_ring_destroy(ring);
+}
+
+HY_TEST(ring_marks, a_flush_before_the_sleep_is_seen)
+{
+    check_flush_before_the_sleep(0);
+    check_flush_before_the_sleep(HY_RING_LOCAL); /* no spinning before */
+    check_flush_before_the_sleep(HY_RING_SHARED);
+}
+
 /*
  * A producer that waits for more room than one slot, as that of records does,
  * with items in that are below the consumer's mark: each would wait for ever.
