@@ -107,7 +107,7 @@ static void begin_here(struct hyi_worker *w)
 {
     settle(w, f, &stack, (const char *)&stack);
     atomic_store_explicit(&f->state, HY_FIBER_RUNNING, memory_order_relaxed);
-    w->current = f;
+    hyi_current_set(w, f);
 }
 
 static void run_here(struct hyi_worker *w)
@@ -121,7 +121,7 @@ static void run_here(struct hyi_worker *w)
 static void run_stolen(struct hyi_worker *w)
 {
     waiter = malloc(sizeof(*waiter));
-    w->current = &w->base;
+    hyi_current_set(w, &w->base);
     assert(steal(w) && pick(w) == f);
     if (WEAK_CASE == 6) {
         f->shield = 1;
@@ -133,7 +133,7 @@ static void run_stolen(struct hyi_worker *w)
                               memory_order_relaxed);
         free(waiter);
     }
-    w->current = &w->base;
+    hyi_current_set(w, &w->base);
     hyi_fiber_end(&weak_rt, w, f);
     assert(w->free == f);
     f->shield = 0;
@@ -191,7 +191,7 @@ static void *another(void *unused)
     hyi_cancel_all(&weak_rt);
 #elif WEAK_CASE == 6 || WEAK_CASE == 7
     weak_worker_begin(0);
-    weak_worker[0].current = &weak_worker[0].base;
+    hyi_current_set(&weak_worker[0], &weak_worker[0].base);
     hyi_worker_service(&weak_worker[0]);
 #else
     weak_begin(1);
