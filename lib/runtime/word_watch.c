@@ -165,8 +165,8 @@ static void leave(void *arg)
     }
     rt->watches_words = false;
     atomic_store(&rt->outside, 0);
-    /* None in a child of fork, which has forgotten them. */
-    ends = p->runs && (p->users == 0 || --p->users == 0);
+    p->users--; /* also of one whose fibers have had no watcher */
+    ends = p->users == 0 && p->runs;
     if (ends)
         p->runs = false;
     thread = p->thread;

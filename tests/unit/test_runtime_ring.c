@@ -12,6 +12,7 @@
 #include <hyperion/runtime.h>
 
 #include "fail.h"
+#include "process.h"
 #include "runtime_test.h"
 
 enum { ITEMS = 20000 };
@@ -265,6 +266,19 @@ HY_TEST(runtime_ring, shared_where_no_thread_can_be_had)
     hy_fail_from(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
     check_between_fibers(1, 4096, HY_RING_SHARED);
     hy_fail_none();
+}
+
+/* Whoever could not have one does not keep those of later runtimes. */
+HY_TEST(runtime_ring, the_last_runtime_ends_the_thread_that_watches)
+{
+    hy_fail_from(HY_FAIL_PTHREAD_CREATE, 1, EAGAIN);
+    check_between_fibers(1, 16, HY_RING_SHARED);
+    HY_CHECK(hy_fail_hits() > 0);
+    hy_fail_none();
+    HY_CHECK(!hyi_process.words.runs);
+    check_between_fibers(1, 16, HY_RING_SHARED);
+    HY_CHECK(!hyi_process.words.runs);
+    HY_CHECK_EQ(hyi_process.words.users, 0);
 }
 
 HY_TEST(runtime_ring, shared_in_virtual_time)
