@@ -803,7 +803,7 @@ HY_TEST(ring_many, the_same_with_fences_and_with_a_barrier_refused_late)
     atomic_store(&hyi_process.barrier, probe);
 }
 
-#if HY_DEBUG >= 1
+/* Debug builds find it; in others it is the caller's to avoid. */
 HY_TEST(ring_many, single_and_many_at_once_is_found)
 {
     hy_ring *ring = make(8, 4, 0);
@@ -811,14 +811,15 @@ HY_TEST(ring_many, single_and_many_at_once_is_found)
     struct stopper s;
 
     stop_one(&s, ring);
-    HY_CHECK_EQ(hy_ring_push(ring, &item), -EBUSY);
-    HY_CHECK_EQ(hy_ring_push_n(ring, &item, 1), 0);
+    if (HY_DEBUG >= 1) {
+        HY_CHECK_EQ(hy_ring_push(ring, &item), -EBUSY);
+        HY_CHECK_EQ(hy_ring_push_n(ring, &item, 1), 0);
+    }
     let_go(&s);
     HY_CHECK_EQ(hy_ring_push(ring, &item), 0);
     HY_CHECK_EQ(hy_ring_count(ring), 2);
     hy_ring_destroy(ring);
 }
-#endif
 
 /* --- fork ----------------------------------------------------------------- */
 
