@@ -90,8 +90,9 @@ HY_API void hy_byte_ring_destroy(hy_byte_ring *ring);
 
 /**
  * The file behind the ring, for hy_byte_ring_attach in another process: to be
- * sent through a socket (SCM_RIGHTS), or inherited. It is close-on-exec, and
- * the ring's own: it stays open until hy_byte_ring_destroy.
+ * sent through a socket (SCM_RIGHTS), or inherited by fork. It is close-on-exec
+ * (dup gives one that is not), and the ring's own: it stays open until
+ * hy_byte_ring_destroy.
  */
 HY_API int hy_byte_ring_fd(const hy_byte_ring *ring);
 
@@ -109,7 +110,7 @@ HY_API int hy_byte_ring_fd(const hy_byte_ring *ring);
  */
 HY_API int hy_byte_ring_attach(hy_byte_ring **out, int fd);
 
-/** hy_ring_claim, for a HY_RING_SHARED ring. */
+/** hy_ring_claim (-EINVAL for NULL), for a HY_RING_SHARED ring. */
 HY_API int hy_byte_ring_claim(hy_byte_ring *ring, unsigned sides);
 
 /** hy_ring_detach; what was staged or reserved was never there. */

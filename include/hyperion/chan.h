@@ -96,7 +96,7 @@ HY_API int hy_chan_create(hy_chan **out, const hy_chan_options *options);
  * item that will be sent, or has got -EPIPE, may destroy it at once: the other
  * call, even one that has not returned yet, does not look at it again.
  * @return 0, also for NULL; -EBUSY, and nothing is done, while somebody waits
- * in it: close it first.
+ * in it: close it first. Who has yet to call is not seen.
  */
 HY_API int hy_chan_destroy(hy_chan *chan);
 

@@ -122,14 +122,16 @@ HY_API hy_fiber hy_fiber_self(void);
  * for the caller to end or to unlock a mutex (see hy_mutex_lock).
  * One that the caller has just spawned, and that has not started, may start at
  * once, before others that are ready.
- * @return 0, also for one that ended long ago or whose runtime is gone;
- * -ETIMEDOUT; -ECANCELED; -EDEADLK; -EINVAL for id 0.
+ * @return 0, also for one that ended long ago, or never was, or whose runtime
+ * is gone; -ETIMEDOUT; -ECANCELED; -EDEADLK; -EINVAL for id 0; -ESTALE in a
+ * child of fork, for its parent's fibers.
  */
 HY_API int hy_fiber_join(hy_fiber fiber, hy_deadline until);
 
 /**
  * Waits until the deadline.
- * @return 0 at or after it, -ECANCELED.
+ * @return 0 at or after it; -ECANCELED in a cancelled fiber, also when the
+ * deadline has passed.
  */
 HY_API int hy_fiber_sleep(hy_deadline until);
 

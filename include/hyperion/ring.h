@@ -138,7 +138,8 @@
 
 HY_BEGIN_DECLS
 
-/** A ring. Its producers and its consumer: see the list of sides above. */
+/** A ring. Its producers and its consumer: see the list of sides above. That a
+ * ring or an item is not NULL is checked where a function says so. */
 typedef struct hy_ring hy_ring;
 
 /** Flags of hy_ring_options. */
@@ -227,7 +228,10 @@ HY_API int hy_ring_init(hy_ring **out, void *memory, size_t bytes,
  * a HY_RING_SHARED ring, in any. Everything in its header is checked, and what
  * is accepted never makes a push or a pop leave the memory; the lines that a
  * side keeps for itself are made anew when it is claimed. (Not those of a side
- * that this very process has claimed already.) Changes nothing.
+ * that this very process has claimed already.) Changes nothing, and allocates
+ * nothing: who leaves a shared ring calls hy_ring_detach and unmaps it, since
+ * hy_ring_destroy ends it for all, and does not tell those who are attached
+ * (hy_ring_close does).
  * @return 0; -EINVAL for NULL or misaligned memory; -EBADMSG when no ring is
  *         there (or none yet), or its header is damaged: a capacity that is no
  *         power of two, sizes that do not fit one another, unknown flags, bits
@@ -354,9 +358,9 @@ HY_API size_t hy_ring_capacity(const hy_ring *ring);
 /**
  * hy_ring_push that waits for room. Producer.
  * @return 0; -EPIPE closed; -ETIMEDOUT when the deadline passed first (at once
- *         for HY_NOW); -ECANCELED when the fiber is cancelled; -EBUSY when
- *         another thread or fiber sleeps in this function on this ring: a side
- *         is one at a time, and the sleeper goes on sleeping; or as
+ *         for HY_NOW, in a cancelled fiber too); -ECANCELED when the fiber is
+ * cancelled; -EBUSY when another thread or fiber sleeps in this function on
+ * this ring: a side is one at a time, and the sleeper goes on sleeping; or as
  *         hy_ring_push; -EOWNERDEAD when it slept on a HY_RING_SHARED ring and
  *         the consumer's process has ended: told once, after that the side is
  *         nobody's. The item is in the ring if and only if the result is 0.

@@ -207,7 +207,8 @@ typedef struct hy_runtime_stats {
     uint64_t steals;           /**< unstarted fibers that changed workers */
     uint64_t ready;            /**< fibers ready to run now */
     uint64_t timers;           /**< deadlines pending now */
-    uint64_t stacks;           /**< stacks that exist, in use or pooled */
+    uint64_t stacks;           /**< stacks that exist, in use or pooled: made in
+                                    batches, without memory until used */
     uint64_t stack_maps;       /**< mappings that hold them, without guards */
     uint64_t guards_installed; /**< guards that needed no mapping */
     uint64_t guards_protected; /**< guards by page protection, two mappings */

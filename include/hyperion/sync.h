@@ -12,9 +12,10 @@
  * -EDEADLK, -EPERM (not the owner), -EINVAL for NULL. Waiters are served first
  * in, first out. Any thread, any fiber; no signal handler. A runtime that is
  * destroyed with a fiber waiting leaves what it waits in unusable, and what it
- * had locked is locked for ever. fork: as with POSIX
- * mutexes, what another thread held or was waiting in is that way in the child
- * for ever, and what a fiber had locked is not the child's to unlock.
+ * had locked is locked for ever; so is what a fiber or a thread still holds
+ * when it ends. fork: as with POSIX mutexes, what another thread held or was
+ * waiting in is that way in the child for ever, and what a fiber had locked is
+ * not the child's to unlock.
  *
  * Memory order: an unlock, signal, post, set or done happens before the return
  * of the wait it ends.

@@ -323,6 +323,8 @@ static __attribute__((noinline)) int take_side(hy_byte_ring *b, unsigned side)
 
 int hy_byte_ring_claim(hy_byte_ring *b, unsigned sides)
 {
+    if (b == NULL)
+        return -EINVAL;
     if (!has_producer(b))
         forget_writing(b);
     if (!has_consumer(b))
@@ -332,6 +334,8 @@ int hy_byte_ring_claim(hy_byte_ring *b, unsigned sides)
 
 int hy_byte_ring_detach(hy_byte_ring *b, unsigned sides)
 {
+    if (b == NULL)
+        return -EINVAL;
     if ((sides & HY_RING_PRODUCER) != 0)
         forget_writing(b);
     if ((sides & HY_RING_CONSUMER) != 0)
@@ -341,12 +345,12 @@ int hy_byte_ring_detach(hy_byte_ring *b, unsigned sides)
 
 int hy_byte_ring_owner(const hy_byte_ring *b, unsigned side, uint64_t *pid)
 {
-    return hy_ring_owner(b->ring, side, pid);
+    return b == NULL ? -EINVAL : hy_ring_owner(b->ring, side, pid);
 }
 
 int hy_byte_ring_recover(hy_byte_ring *b, unsigned side)
 {
-    return hy_ring_recover(b->ring, side);
+    return b == NULL ? -EINVAL : hy_ring_recover(b->ring, side);
 }
 
 /* --- records -------------------------------------------------------------- */

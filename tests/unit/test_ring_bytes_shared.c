@@ -180,6 +180,10 @@ HY_TEST(ring_bytes_shared, what_is_no_ring_is_refused)
     HY_CHECK_EQ(hy_byte_ring_create(&ring, &o), 0);
     check_refused(hy_byte_ring_fd(ring), -EPROTOTYPE);
     HY_CHECK_EQ(hy_byte_ring_claim(ring, HY_RING_PRODUCER), -EINVAL);
+    HY_CHECK_EQ(hy_byte_ring_claim(NULL, HY_RING_PRODUCER), -EINVAL);
+    HY_CHECK_EQ(hy_byte_ring_detach(NULL, HY_RING_PRODUCER), -EINVAL);
+    HY_CHECK_EQ(hy_byte_ring_owner(NULL, HY_RING_PRODUCER, NULL), -EINVAL);
+    HY_CHECK_EQ(hy_byte_ring_recover(NULL, HY_RING_PRODUCER), -EINVAL);
     hy_byte_ring_destroy(ring);
 }
 
