@@ -85,7 +85,8 @@ static bool inherit_turn(hy_ring *ring)
 }
 
 /* Until the turn may be free. Whoever clears crowd wakes all, and each of them
- * sets it again before it sleeps again. */
+ * sets it again before it sleeps again. A shared ring may be mapped twice in
+ * one process: then the two sleep and wake at different addresses. */
 static void sleep_until_free(hy_ring *ring)
 {
     struct hyi_ring_producer *p = &ring->producer;
@@ -94,7 +95,7 @@ static void sleep_until_free(hy_ring *ring)
     hyi_ring_order(ring);
     /* Sequentially consistent, as the store in free_turn if fenced. */
     if (atomic_load(&p->lock) != 0)
-        hyi_os_futex_wait(&p->crowd, 1, HY_FOREVER, false);
+        hyi_os_futex_wait(&p->crowd, 1, HY_FOREVER, hyi_ring_is_shared(ring));
 }
 
 static __attribute__((noinline)) void await_turn(hy_ring *ring)
@@ -127,12 +128,14 @@ static inline uint32_t free_turn(struct hyi_ring_producer *p, bool fenced)
     return atomic_load_explicit(&p->crowd, memory_order_relaxed);
 }
 
-static __attribute__((noinline)) void wake_crowd(struct hyi_ring_producer *p)
+static __attribute__((noinline)) void wake_crowd(hy_ring *ring)
 {
+    _Atomic uint32_t *crowd = &ring->producer.crowd;
+
     /* Cleared first, so that nobody who compares it falls asleep after the
      * wake. Relaxed: the futex orders it. */
-    if (atomic_exchange_explicit(&p->crowd, 0, memory_order_relaxed) != 0)
-        hyi_os_futex_wake(&p->crowd, INT32_MAX, false);
+    if (atomic_exchange_explicit(crowd, 0, memory_order_relaxed) != 0)
+        hyi_os_futex_wake(crowd, INT32_MAX, hyi_ring_is_shared(ring));
 }
 
 static inline void begin_turn(hy_ring *ring)
@@ -142,11 +145,11 @@ static inline void begin_turn(hy_ring *ring)
         await_turn(ring);
 }
 
-static inline void end_turn(struct hyi_ring_producer *p)
+static inline void end_turn(hy_ring *ring)
 {
     TURN_HELD(-1u);
-    if (HYI_UNLIKELY(free_turn(p, p->fenced) != 0))
-        wake_crowd(p);
+    if (HYI_UNLIKELY(free_turn(&ring->producer, ring->producer.fenced) != 0))
+        wake_crowd(ring);
 }
 
 static __attribute__((noinline)) int push_in_turn(hy_ring *ring,
@@ -158,7 +161,7 @@ static __attribute__((noinline)) int push_in_turn(hy_ring *ring,
         return r;
     begin_turn(ring);
     r = hy_ring_push(ring, item);
-    end_turn(&ring->producer);
+    end_turn(ring);
     return r;
 }
 
@@ -169,7 +172,7 @@ static __attribute__((noinline)) int push_as_single(hy_ring *ring,
 {
     int r = hy_ring_push(ring, item);
 
-    end_turn(&ring->producer);
+    end_turn(ring);
     return r;
 }
 
@@ -178,7 +181,7 @@ static __attribute__((noinline)) int attend_in_turn(hy_ring *ring,
 {
     int r = hyi_ring_attend_reader(ring, tail - 1, tail) != 0 ? 0 : -EPIPE;
 
-    end_turn(&ring->producer);
+    end_turn(ring);
     return r;
 }
 
@@ -199,7 +202,7 @@ int hy_ring_push_mp(hy_ring *ring, const void *item)
             hyi_ring_publish(&ring->tail, tail, &ring->reader, false) != 0))
         return attend_in_turn(ring, tail);
     if (HYI_UNLIKELY(free_turn(p, false) != 0))
-        wake_crowd(p);
+        wake_crowd(ring);
     return 0;
 }
 
@@ -211,7 +214,7 @@ size_t hy_ring_push_mp_n(hy_ring *ring, const void *items, size_t count)
         return 0;
     begin_turn(ring);
     done = hy_ring_push_n(ring, items, count);
-    end_turn(&ring->producer);
+    end_turn(ring);
     return done;
 }
 
@@ -261,7 +264,7 @@ static bool join_queue(hy_ring *ring, struct hyi_waiter *waiter)
         hyi_ring_count_up(&m->parks, 1);
         is_front = false;
     }
-    end_turn(&ring->producer);
+    end_turn(ring);
     return is_front;
 }
 
@@ -274,7 +277,7 @@ static bool leave_queue(hy_ring *ring, struct hyi_waiter *waiter)
     was_queued = waiter->user == QUEUED;
     if (was_queued)
         take_out(&ring->many, waiter);
-    end_turn(&ring->producer);
+    end_turn(ring);
     return was_queued;
 }
 
@@ -290,7 +293,7 @@ static void leave_front(hy_ring *ring)
         take_out(m, next);
     else
         m->front = 0;
-    end_turn(&ring->producer);
+    end_turn(ring);
     if (next != NULL)
         hyi_wake(next);
 }

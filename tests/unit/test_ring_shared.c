@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <hyperion/ring.h>
 
@@ -690,6 +691,63 @@ HY_TEST(ring_shared, many_producers_of_one_process_follow_a_killed_one)
 }
 
 /* --- within one process --------------------------------------------------- */
+
+struct mapped {
+    hy_ring *ring;
+    _Atomic int is_in;
+};
+
+static void *push_through_the_other(void *arg)
+{
+    struct mapped *m = arg;
+    uint64_t item = 2;
+
+    if (hy_ring_push_mp(m->ring, &item) == 0)
+        atomic_store(&m->is_in, 1);
+    return NULL;
+}
+
+/* At two addresses: who waits for its turn at one is woken from the other. */
+HY_TEST(ring_shared, producers_of_two_mappings_wake_one_another)
+{
+    enum { BYTES = 4096 };
+    hy_ring_options o = HY_RING_OPTIONS_INIT;
+    struct mapped m = {NULL, 0};
+    hy_ring *ring = NULL;
+    void *at[2];
+    uint64_t item = 1, until = hy_after(PATIENCE_NS);
+    pthread_t t;
+    int fd;
+
+    HY_CHECK_EQ(hyi_os_memory_file(&fd, "two", BYTES), 0);
+    for (int i = 0; i < 2; i++) {
+        at[i] = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        HY_CHECK(at[i] != MAP_FAILED);
+    }
+    o.item_bytes = sizeof(item);
+    o.capacity = 8;
+    o.flags = HY_RING_SHARED;
+    HY_CHECK_EQ(hy_ring_init(&ring, at[0], BYTES, &o), 0);
+    HY_CHECK_EQ(hy_ring_attach(&m.ring, at[1], BYTES), 0);
+    HY_CHECK_EQ(hy_ring_claim(ring, BOTH), 0);
+    atomic_store(&ring->producer.lock, hyi_process_forks() * 2 + 1);
+    HY_CHECK_EQ(hyi_os_thread_start(&t, push_through_the_other, &m), 0);
+    while (atomic_load(&ring->producer.crowd) == 0 && hy_now() < until)
+        sched_yield();
+    nanosleep(&(struct timespec){0, 20000000}, NULL); /* by then it sleeps */
+    atomic_store(&ring->producer.lock, 0);
+    HY_CHECK_EQ(hy_ring_push_mp(ring, &item), 0);
+    until = hy_after(PATIENCE_NS / 10);
+    while (atomic_load(&m.is_in) == 0 && hy_now() < until)
+        sched_yield();
+    HY_CHECK_EQ(atomic_load(&m.is_in), 1);
+    pthread_join(t, NULL);
+    HY_CHECK_EQ(hy_ring_count(ring), 2);
+    hy_ring_destroy(ring);
+    munmap(at[0], BYTES);
+    munmap(at[1], BYTES);
+    hyi_os_file_close(fd);
+}
 
 static void *pop_in_thread(void *arg)
 {
