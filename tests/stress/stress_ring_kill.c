@@ -119,13 +119,16 @@ static pid_t start(int side, uint64_t seed)
     return child;
 }
 
-/* How a child ended; 0 is well. */
+/* How a child ended; 0 is well. One that ended while it was stepped is gone. */
 static int end_of(pid_t child, const char *who)
 {
-    int status = 0;
+    int status = 0, r;
 
-    while (waitpid(child, &status, 0) < 0)
-        ;
+    do
+        r = waitpid(child, &status, 0);
+    while (r < 0 && errno == EINTR);
+    if (r < 0)
+        status = -1;
     if (atomic_load(&board->line) != 0)
         printf("%s: %s:%d, got %lld\n", who, atomic_load(&board->file),
                atomic_load(&board->line), atomic_load(&board->got));
