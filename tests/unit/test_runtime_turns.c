@@ -157,7 +157,8 @@ static void yields_and_looks(void *arg)
     HY_CHECK_EQ(s.others, 0);
     HY_CHECK_EQ(s.ready, FIBERS - 1);
     HY_CHECK(s.least > LATE / 2);
-    HY_CHECK(s.peak_least >= DEEP && s.used_least < DEEP);
+    /* A context in portable C alone takes 3 KiB. */
+    HY_CHECK(s.peak_least >= s.used_least + DEEP);
 }
 
 HY_TEST(runtime_turns, one_of_them_sees_all_as_they_are)
