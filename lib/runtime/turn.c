@@ -106,7 +106,7 @@ static __attribute__((noinline)) void take_turns_seen_to(struct hyi_worker *w)
     uint32_t end = hyi_turn_end_of_stack(&w->here);
 
     if (end != 0)
-        hyi_check_canary(w->current, end);
+        hyi_check_canary(w->current, end & ~(uint32_t)1);
     take_turns(w, hyi_index_of(&q->head), hyi_index_of(&q->tail));
 }
 

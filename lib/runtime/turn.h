@@ -60,7 +60,8 @@ static inline uint32_t hyi_turn_deepest(const struct hyi_turn *t)
     return (uint32_t)t->depths;
 }
 
-/* Zero: there is none to look at. */
+/* Zero: there is none to look at. Else with bit 0 set, since the low half of an
+   end may be 0. */
 static inline uint32_t hyi_turn_end_of_stack(const struct hyi_turn *t)
 {
     return (uint32_t)(t->depths >> 32);
@@ -85,7 +86,7 @@ static inline void hyi_turn_begin(struct hyi_turn *t, struct hyi_fiber *f)
     t->switches = 0;
     t->depths = f->top;
     if (f->flags & HYI_FIBER_CANARY)
-        t->depths |= (uint64_t)hyi_dense_low(f) << 32;
+        t->depths |= (uint64_t)(hyi_dense_low(f) | 1) << 32;
 }
 
 /* Counts in the slot what the turn has counted. */

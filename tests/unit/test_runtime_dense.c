@@ -18,6 +18,7 @@
 #include "fail.h"
 #include "runtime_test.h"
 #include "os.h"
+#include "turn.h"
 
 enum { HUGE = HY_FIBER_HUGE_STACK, BLOCK = 2 << 20, MANY = 2000 };
 
@@ -348,6 +349,22 @@ static void damage_in_a_child(void *arg)
     rt = make_dense(0);
     spawn_sized(rt, damage, NULL, HUGE, 8 << 10, "damaged");
     hy_runtime_run(rt);
+}
+
+/* One in some hundred thousand of all stacks ends there. */
+HY_TEST(runtime_dense, a_canary_at_4_gib_is_looked_at_too)
+{
+    struct hyi_fiber f = {.class = HYI_STACK_DENSE,
+                          .flags = HYI_FIBER_CANARY,
+                          .top = 1u << HYI_STACK_DENSE_LOG2_MIN};
+    struct hyi_turn turn;
+
+    hyi_turn_begin(&turn, &f);
+    HY_CHECK_EQ(hyi_dense_low(&f), 0);
+    HY_CHECK(hyi_turn_end_of_stack(&turn) != 0);
+    f.flags = 0;
+    hyi_turn_begin(&turn, &f);
+    HY_CHECK_EQ(hyi_turn_end_of_stack(&turn), 0);
 }
 
 HY_TEST(runtime_dense, each_byte_of_a_canary_counts)
