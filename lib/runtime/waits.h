@@ -41,6 +41,11 @@ static inline uintptr_t hyi_token_self(void)
    owner of a free mutex, is such a one. */
 static inline struct hyi_agent *hyi_token_agent(uintptr_t token)
 {
+#if defined(HYI_TSAN)
+    /* Which knows no fences, that of hyi_thread_token_find neither: the same by
+       what publishes the record's block. */
+    (void)atomic_load_explicit(&hyi_process.threads, memory_order_acquire);
+#endif
     if (HYI_UNLIKELY(token & HYI_TOKEN_FLAGS))
         return token & HYI_TOKEN_OPAQUE
                    ? NULL
