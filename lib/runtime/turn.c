@@ -136,11 +136,35 @@ static bool hold_both(struct hyi_worker *w)
            lift(w, &q->ring[hyi_index_of(&q->head) & q->mask]);
 }
 
+/* Of one that needs to be seen to, when nothing else is due. */
+static __attribute__((noinline)) void yield_seen_to(struct hyi_worker *w,
+                                                    struct hyi_fiber *f)
+{
+    struct hyi_fiber *next = hyi_ready_take(w);
+
+    w->tick--;
+    hyi_ready_push(w, f);
+    hyi_hop(w, next, NULL);
+}
+
+static inline bool is_seen_to(const struct hyi_worker *w,
+                              const struct hyi_fiber *f)
+{
+    return w->plain && w->tick > 1 &&
+           (f->flags & (HY_FIBER_FP_ENV | HY_FIBER_MIGRATE)) ==
+               HY_FIBER_FP_ENV &&
+           hyi_ready_count_own(&w->ready) != 0 && !hyi_has_exceptions(w);
+}
+
 /* Apart, so that a plain yield keeps no register for it. */
 static __attribute__((noinline)) void yield_other(struct hyi_worker *w)
 {
     bool posted = atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0;
 
+    if (!posted && is_seen_to(w, w->current)) {
+        yield_seen_to(w, w->current);
+        return;
+    }
     if (w->tick <= 1 && !posted && !w->special)
         hyi_worker_service(w);
     w->plain = is_plain(w);
