@@ -3,8 +3,7 @@
  *
  *      slot   | sequence | word | word | ...    item_bytes, padded to words
  *
- *      sequence of index i:  2i + 1 while it is written, 2i + 2 when it is
- * whole
+ *      sequence of index i:  2i + 1 while it is written, 2i + 2 when whole
  *
  * The producer never looks at the consumer: it writes the next slot, whatever
  * stands there. The consumer copies a slot between two looks at its sequence

@@ -1,15 +1,14 @@
 /*
  * ring_wait.c - sleeping on a ring, waking who sleeps, and ending the stream.
  *
- *      reader, writer:   [ address of a waiter on the sleeper's stack | closed
- * ]
+ *      reader, writer:   [ address of a waiter, on its stack | closed ]
  *
  *      sleeper                               the other side
  *      -------                               --------------
- *      puts its waiter into its word         publishes its index
- *      hyi_ring_order                        looks at the word
- * (hyi_ring_publish) looks at the index once more            a waiter: takes it
- * out, wakes it parks
+ *      puts its waiter into its word         publishes its index, and
+ *      hyi_ring_order                        looks at the word, in
+ *      looks at the index once more          hyi_ring_publish; a waiter:
+ *      parks                                 takes it out, wakes it
  *
  * Either the sleeper sees the index, or the other side sees the waiter.
  * Whoever takes the waiter out of the word, by one read-modify-write, decides

@@ -2,8 +2,8 @@
  * debugger.c - what hyperion-gdb.py (beside this file) must know of a runtime:
  * where its fields lie in this very build.
  *
- *      section hyperion_fibers:  | name 28 | bytes 4 | offset, number, pointer
- * | | ...                                         |
+ *      section hyperion_fibers:  | name 28 | bytes 4 | offset or value |
+ *                                | ...                                 |
  *
  * A section of its own is found in any program, shared or static, also when it
  * was stripped of every symbol. So the script needs neither debug information

@@ -136,9 +136,10 @@ static bool hold_both(struct hyi_worker *w)
            lift(w, &q->ring[hyi_index_of(&q->head) & q->mask]);
 }
 
-/* Of one that needs to be seen to, when nothing else is due. */
-static __attribute__((noinline)) void yield_seen_to(struct hyi_worker *w,
-                                                    struct hyi_fiber *f)
+/* Of one with a floating-point environment, through its slot, when nothing else
+   is due: without a pick. */
+static __attribute__((noinline)) void yield_with_env(struct hyi_worker *w,
+                                                     struct hyi_fiber *f)
 {
     struct hyi_fiber *next = hyi_ready_take(w);
 
@@ -147,8 +148,8 @@ static __attribute__((noinline)) void yield_seen_to(struct hyi_worker *w,
     hyi_hop(w, next, NULL);
 }
 
-static inline bool is_seen_to(const struct hyi_worker *w,
-                              const struct hyi_fiber *f)
+static inline bool may_yield_with_env(const struct hyi_worker *w,
+                                      const struct hyi_fiber *f)
 {
     return w->plain && w->tick > 1 &&
            (f->flags & (HY_FIBER_FP_ENV | HY_FIBER_MIGRATE)) ==
@@ -161,8 +162,8 @@ static __attribute__((noinline)) void yield_other(struct hyi_worker *w)
 {
     bool posted = atomic_load_explicit(&w->inbox, memory_order_relaxed) != 0;
 
-    if (!posted && is_seen_to(w, w->current)) {
-        yield_seen_to(w, w->current);
+    if (!posted && may_yield_with_env(w, w->current)) {
+        yield_with_env(w, w->current);
         return;
     }
     if (w->tick <= 1 && !posted && !w->special)

@@ -4,8 +4,7 @@
  *
  *      ready ring  | fiber sp errno counts | fiber sp errno counts | ...
  *                    |     `---------> its frames, on its stack
- *                    `---------------> its slot, which a plain turn leaves
- * alone
+ *                    `---------------> its slot, left alone by a plain turn
  *
  * Fibers that do nothing but yield go round in this way: a turn touches two
  * turns, which follow each other in memory, and the stack. With 100,000 fibers
